@@ -1,0 +1,113 @@
+# The whole build. `make help` lists the targets; objects land in build/$(MODE).
+MODE    ?= debug
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CFLAGS  ?= -g
+VERSION := $(shell cat VERSION)
+B       := build/$(MODE)
+GEN     := build/gen
+
+STD  := -std=gnu17 -pthread -fno-common -D_GNU_SOURCE -DCULMEN_VERSION='"$(VERSION)"' \
+        -Iinclude -Isrc -Itests -I$(GEN)
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+        -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wformat=2 -Werror
+
+MODE_debug   := -O1 -fno-omit-frame-pointer
+MODE_release := -O3 -fvisibility=hidden
+MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+MODE_tsan    := -O1 -fsanitize=thread
+MODE_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined
+MODE_cov     := -O0 --coverage
+ifeq ($(MODE),fuzz)
+CC := clang
+endif
+ifeq ($(MODE),release)  # kernels alone drop their asserts
+$(B)/src/kernels/%.o: private CPPFLAGS += -DNDEBUG
+endif
+
+# A kernel folder names the instruction set that its files may use; the rest stays at the baseline.
+# Kernels are optimised in every mode: tests would crawl otherwise.
+$(B)/src/kernels/%.o: private ISA := -O2 -ffp-contract=off
+$(B)/src/kernels/generic/%.o: private ISA := -O3
+$(B)/src/kernels/x86/avx2/%.o: private ISA := -O3 -mavx2 -mfma -mf16c
+$(B)/src/kernels/x86/avx512/%.o: private ISA := -O3 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
+$(B)/src/kernels/x86/avx512_bf16/%.o: private ISA := -O3 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq \
+    -mavx512vl -mavx512bf16
+$(B)/src/kernels/x86/amx/%.o: private ISA := -O3 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl \
+    -mavx512bf16 -mamx-tile -mamx-bf16
+
+CLANG_FORMAT ?= $(or $(shell command -v clang-format-19),clang-format)
+CLANG_TIDY   ?= $(or $(shell command -v clang-tidy-19),clang-tidy)
+SOURCES       = $(shell find src cmd tests examples include -name '*.[ch]')
+
+ALL    := $(sort $(shell find src -name '*.c'))
+TESTS  := $(filter %_test.c,$(ALL))
+FUZZ   := $(filter %_fuzz.c,$(ALL))
+BENCH  := $(filter %_bench.c,$(ALL))
+LIB    := $(filter-out $(TESTS) $(FUZZ) $(BENCH),$(ALL))
+CMD    := $(sort $(wildcard cmd/*.c))
+PROTO  := $(sort $(wildcard proto/*.proto))
+PB_C   := $(PROTO:%.proto=$(GEN)/%.pb-c.c)
+LDLIBS += -lprotobuf-c -lsqlite3 -lm
+
+compile = $(CC) $(STD) $(WARN) $(MODE_$(MODE)) $(ISA) $(CPPFLAGS) $(CFLAGS)
+link    = $(CC) $(STD) $(MODE_$(MODE)) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+
+all: $(B)/culmen                  ## build the program (the default); MODE=release is the product
+
+$(B)/%.o: %.c $(B)/flags | $(PB_C)
+	@mkdir -p $(@D)
+	$(compile) -MMD -MP -c -o $@ $<
+$(B)/proto/%.o: $(GEN)/proto/%.pb-c.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(STD) $(MODE_$(MODE)) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(GEN)/proto/%.pb-c.c: proto/%.proto
+	@mkdir -p $(@D)
+	protoc-c --proto_path=. --c_out=$(GEN) $<
+$(B)/lib.a: $(LIB:%.c=$(B)/%.o) $(PROTO:%.proto=$(B)/%.o)
+	@rm -f $@
+	@echo AR $@
+	@$(AR) rcs $@ $^
+$(B)/culmen: $(CMD:%.c=$(B)/%.o) $(B)/lib.a
+	$(link)
+$(B)/%_test: $(B)/%_test.o $(B)/tests/support/test_main.o $(B)/lib.a
+	$(link)
+$(B)/%_bench: $(B)/%_bench.o $(B)/lib.a
+	$(link)
+$(B)/%_fuzz: $(B)/%_fuzz.o $(B)/lib.a
+	$(link) -fsanitize=fuzzer
+
+# Changed flags or compiler rebuild everything.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(subst ','\'',$(compile))' | cmp -s - $@ || echo '$(subst ','\'',$(compile))' >$@
+
+tests: all $(TESTS:%.c=$(B)/%)    ## build the program and the unit tests
+test: tests                       ## run the unit tests
+	tools/run-tests $(TESTS:%.c=$(B)/%)
+asan tsan:                        ## the unit tests under a sanitizer
+	$(MAKE) MODE=$@ test
+bench: $(BENCH:%.c=$(B)/%)        ## run the micro benchmarks; use MODE=release
+	for b in $^; do $$b || exit 1; done
+golden: all                       ## compare golden files; UPDATE=1 rewrites them
+	tools/run-golden tests/golden
+fuzz:                             ## build the fuzzers into build/fuzz
+	$(MAKE) MODE=fuzz $(FUZZ:%.c=build/fuzz/%)
+fuzz-smoke: fuzz                  ## run each fuzzer for FUZZ_SECONDS (60)
+	tools/run-fuzzers $(FUZZ:%.c=build/fuzz/%)
+lint:                             ## layers, sizes, headers, format
+	tools/check-layers && tools/check-size && tools/check-headers
+	$(CLANG_FORMAT) --dry-run -Werror $(SOURCES)
+tidy:                             ## clang-tidy over everything (minutes)
+	$(CLANG_TIDY) --quiet $(ALL) $(CMD) -- $(STD)
+check: lint test golden asan      ## lint, unit tests, golden files, unit tests under ASan and UBSan
+format:                           ## rewrite the sources with clang-format
+	$(CLANG_FORMAT) -i $(SOURCES)
+clean:                            ## remove build/
+	rm -rf build
+help:                             ## this list
+	@sed -n 's/^\([a-z_. -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: all tests test bench asan tsan golden fuzz fuzz-smoke lint tidy check format install clean help FORCE
+.SECONDARY:
+-include $(patsubst %.c,$(B)/%.d,$(ALL) $(CMD) $(wildcard tests/support/*.c))

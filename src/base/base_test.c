@@ -1,0 +1,131 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/map.h"
+#include "base/option.h"
+#include "base/str.h"
+#include "support/test.h"
+
+TEST(str_next_yields_each_part) {
+    str s = STR("a,,b"), head;
+    CHECK(str_next(&s, ',', &head) && str_eq_c(head, "a"));
+    CHECK(str_next(&s, ',', &head) && str_eq_c(head, ""));
+    CHECK(str_next(&s, ',', &head) && str_eq_c(head, "b"));
+    CHECK(!str_next(&s, ',', &head));
+}
+
+TEST(str_to_int64_refuses_what_is_no_whole_number) {
+    int64_t n = 0;
+    CHECK(str_to_int64(STR("-42"), &n) && n == -42);
+    CHECK(!str_to_int64(STR(""), &n));
+    CHECK(!str_to_int64(STR("1x"), &n));
+    CHECK(!str_to_int64(STR(" 1"), &n));
+    CHECK(!str_to_int64(STR("99999999999999999999"), &n));
+}
+
+TEST(buffer_stops_at_its_limit) {
+    struct buffer b = {.size_max = 10};
+    struct error err;
+    CHECK_EQ(buffer_append(&b, "12345678", 8, &err), STATUS_OK);
+    CHECK_EQ(buffer_append(&b, "abc", 3, &err), STATUS_RESOURCE_EXHAUSTED);
+    CHECK_EQ(b.n, 8);
+    buffer_consume(&b, 6);
+    CHECK(str_eq_c(buffer_str(&b), "78"));
+    buffer_done(&b);
+}
+
+TEST(map_keeps_many_keys_through_removal) {
+    struct map m = {0};
+    char key[16];
+    static int values[1000];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        CHECK(!map_set(&m, str_from_c(key), &values[i]));
+    }
+    for (int i = 0; i < 1000; i += 2) {
+        snprintf(key, sizeof key, "k%d", i);
+        CHECK(map_remove(&m, str_from_c(key)) == &values[i]);
+    }
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        CHECK(map_get(&m, str_from_c(key)) == (i % 2 ? &values[i] : NULL));
+    }
+    CHECK_EQ(m.n_live, 500);
+    map_done(&m);
+}
+
+TEST(hash_depends_on_every_byte_and_the_size) {
+    char bytes[100] = {0};
+    uint64_t first = hash_bytes(bytes, sizeof bytes, 0);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = 1;
+        CHECK(hash_bytes(bytes, sizeof bytes, 0) != first);
+        bytes[i] = 0;
+    }
+    CHECK(hash_bytes(bytes, 99, 0) != first);
+    CHECK(hash_bytes(bytes, sizeof bytes, 1) != first);
+}
+
+TEST(file_write_then_read_gives_the_same_bytes) {
+    char path[] = "/tmp/culmen-file-test-XXXXXX";
+    close(mkstemp(path));
+    struct error err;
+    CHECK_EQ(file_write(path, "hello", 5, &err), STATUS_OK);
+    struct buffer b = {0};
+    CHECK_EQ(file_read(&b, path, &err), STATUS_OK);
+    CHECK(str_eq_c(buffer_str(&b), "hello"));
+    buffer_done(&b);
+    struct file_map m;
+    CHECK_EQ(file_map_open(&m, path, &err), STATUS_OK);
+    CHECK_EQ(m.size, 5);
+    file_map_close(&m);
+    unlink(path);
+    CHECK_EQ(file_map_open(&m, path, &err), STATUS_NOT_FOUND);
+}
+
+TEST(file_read_stops_at_the_limit) {
+    struct buffer b = {.size_max = 100};
+    struct error err;
+    CHECK_EQ(file_read(&b, "/proc/cpuinfo", &err), STATUS_RESOURCE_EXHAUSTED);
+    buffer_done(&b);
+}
+
+TEST(options_parse_values_and_leave_words) {
+    bool flag = false, help;
+    int64_t port = 0;
+    const char *out = NULL;
+    struct option_list list = {0};
+    const struct option table[] = {
+        {"flag", 'f', OPTION_FLAG, &flag, NULL, "", .is_required = false},
+        {"port", 0, OPTION_INT, &port, "N", "", .max = 65535},
+        {"output", 'o', OPTION_TEXT, &out, "FILE", "", .is_required = true},
+        {"input", 0, OPTION_LIST, &list, "X", "", .is_required = false},
+    };
+    char words[][12] = {"a", "--flag",    "--port=80", "-ofile", "--input",
+                        "x", "--input=y", "--",        "-z"};
+    char *argv[ARRAY_LEN(words)];
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        argv[i] = words[i];
+    int n_words;
+    struct error err;
+    CHECK_EQ(options_parse(table, 4, 9, argv, &n_words, &help, &err), STATUS_OK);
+    CHECK(flag);
+    CHECK_EQ(port, 80);
+    CHECK_STR(out, "file");
+    CHECK_EQ(list.n, 2);
+    CHECK_EQ(n_words, 2);
+    CHECK_STR(argv[1], "-z");
+    char typo[] = "--prot=1", *typos[] = {typo};
+    CHECK_EQ(options_parse(table, 4, 1, typos, &n_words, &help, &err), STATUS_INVALID_ARGUMENT);
+    CHECK_STR(err.text, "unknown option \"--prot\"; did you mean \"--port\"?");
+}
+
+TEST(wall_time_is_written_in_utc) {
+    char text[WALL_TEXT_SIZE];
+    CHECK_STR(wall_format(1500000000123456789, text), "2017-07-14T02:40:00.123456Z");
+}
