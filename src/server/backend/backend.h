@@ -83,9 +83,9 @@ struct infer_request {
     const struct model_spec *model;
     str id; /* empty: the client gave none */
 
-    struct tensor *inputs;   /* [model->n_inputs], model's order, client's dims; dtype NONE: absent */
-    const bool *is_wanted;   /* [model->n_outputs]; NULL: all */
-    int64_t n_batch;         /* batch elements; 1 without a batch dimension */
+    struct tensor *inputs; /* [model->n_inputs], model's order, client's dims; dtype NONE: absent */
+    const bool *is_wanted; /* [model->n_outputs]; NULL: all */
+    int64_t n_batch;       /* batch elements; 1 without a batch dimension */
     const struct infer_parameter *parameters;
     size_t n_parameters;
 
@@ -112,9 +112,10 @@ struct infer_request {
 
 struct infer_response {
     status code;
-    const char *text;        /* why, when code is not OK */
-    struct tensor *outputs;  /* [model->n_outputs], model's order, client's dims; NONE: not produced */
-    bool is_last;            /* no more responses: the request is the protocol's again */
+    const char *text; /* why, when code is not OK */
+    struct tensor
+        *outputs; /* [model->n_outputs], model's order, client's dims; NONE: not produced */
+    bool is_last; /* no more responses: the request is the protocol's again */
 };
 
 /* Some requests that run together. run() notes when its inputs were gathered and its outputs
@@ -153,11 +154,11 @@ struct backend_instance;
 
 /* What model_open() gets. */
 struct backend_source {
-    const char *path;          /* the version's model file */
-    int64_t max_batch_size;    /* as configured; -1: not configured */
+    const char *path;       /* the version's model file */
+    int64_t max_batch_size; /* as configured; -1: not configured */
     const struct model_parameter *parameters;
     size_t n_parameters;
-    size_t n_instances;        /* that the model will have: they share the cores */
+    size_t n_instances; /* that the model will have: they share the cores */
 };
 
 /* What a model's file says of itself, for auto-complete and to check a configuration.

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buffer.h"
+
 static const char BATCH_NOTE[] =
     " NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be "
     "prepended to each input shape. If you want to specify the full shape including the batch dim "
@@ -161,8 +163,8 @@ static status check_input(const struct infer_request *r, const struct infer_name
     ptrdiff_t index = model_input_index(m, named->name);
     if (index < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "unexpected inference input '%.*s' for model '%.*s'",
-                         STR_ARG(named->name), STR_ARG(m->name));
+                         "unexpected inference input '%.*s' for model '%.*s'", STR_ARG(named->name),
+                         STR_ARG(m->name));
     const struct io_spec *io = &m->inputs[index];
     str name = named->is_raw ? STR("raw_input") : named->name;
     if (t->dtype != io->dtype)
@@ -172,10 +174,10 @@ static status check_input(const struct infer_request *r, const struct infer_name
                       dtype_kserve_name(io->dtype));
     if (!dims_fit(m, io, t)) {
         char want[DIMS_TEXT_SIZE], got[DIMS_TEXT_SIZE];
-        return REFUSE(
-            r, err, "unexpected shape for input '%.*s' for model '%.*s'. Expected %s, got %s.%s",
-            STR_ARG(name), STR_ARG(m->name), io_dims_format(m, io, want),
-            dims_format(t->dims, t->rank, got), m->max_batch_size > 0 ? BATCH_NOTE : "");
+        return REFUSE(r, err,
+                      "unexpected shape for input '%.*s' for model '%.*s'. Expected %s, got %s.%s",
+                      STR_ARG(name), STR_ARG(m->name), io_dims_format(m, io, want),
+                      dims_format(t->dims, t->rank, got), m->max_batch_size > 0 ? BATCH_NOTE : "");
     }
     if (t->dtype == DTYPE_BYTES)
         return check_bytes(r, name, t, err);

@@ -46,8 +46,7 @@ status queue_push(struct queue *q, struct infer_request *r, struct error *err) {
     const struct queue_policy *policy = &q->options->policies[level];
     uint64_t size_max = policy->size_max ? policy->size_max : QUEUE_REQUESTS_MAX;
     if (q->levels[level].live.n + q->levels[level].delayed.n >= size_max)
-        return error_set(err, STATUS_UNAVAILABLE,
-                         "[request id: %.*s] Exceeds maximum queue size",
+        return error_set(err, STATUS_UNAVAILABLE, "[request id: %.*s] Exceeds maximum queue size",
                          STR_ARG(r->id.n ? r->id : STR("<id_unknown>")));
     uint64_t timeout_us = policy->timeout_us;
     if (policy->allows_override && r->timeout_us != 0 && r->timeout_us < timeout_us)
@@ -155,8 +154,8 @@ static size_t take(struct queue *q, size_t n, struct infer_request **batch) {
         size_t level = 0;
         while (!q->levels[level].live.n && !q->levels[level].delayed.n)
             level++;
-        struct request_list *l = q->levels[level].live.n ? &q->levels[level].live
-                                                         : &q->levels[level].delayed;
+        struct request_list *l =
+            q->levels[level].live.n ? &q->levels[level].live : &q->levels[level].delayed;
         batch[i] = request_list_pop(l);
         q->n--;
         q->n_with_timeout -= can_expire(batch[i]);

@@ -28,9 +28,9 @@ struct queue_options {
     int64_t max_batch_size;
     int64_t preferred[QUEUE_PREFERRED_MAX]; /* ascending */
     size_t n_preferred;
-    int64_t delay_ns;                              /* max_queue_delay */
-    size_t n_levels;                               /* 0: no priorities */
-    size_t default_level;                          /* 1..n_levels */
+    int64_t delay_ns;                               /* max_queue_delay */
+    size_t n_levels;                                /* 0: no priorities */
+    size_t default_level;                           /* 1..n_levels */
     struct queue_policy policies[QUEUE_LEVELS_MAX]; /* [max(1, n_levels)] */
 };
 

@@ -64,6 +64,11 @@ static void record_locked(struct scheduler *s, struct infer_request *r,
     stats_add_success(&s->stats, &t, r->n_batch);
 }
 
+/* Nothing is queued or running, also not a pushing thread that has yet to free its instance. */
+static bool is_over_locked(const struct scheduler *s) {
+    return s->is_ending && s->n_in_flight == 0 && s->n_busy == 0;
+}
+
 static void tap_response(struct infer_request *r, struct infer_response *response) {
     struct scheduler *s = r->queue;
     if (!response->is_last)
@@ -71,7 +76,7 @@ static void tap_response(struct infer_request *r, struct infer_response *respons
     mutex_lock(&s->lock);
     record_locked(s, r, response);
     s->n_in_flight--;
-    if (s->n_in_flight == 0 && s->is_ending)
+    if (is_over_locked(s))
         cond_broadcast(&s->changed);
     mutex_unlock(&s->lock);
     r->is_answered = true;
@@ -130,9 +135,11 @@ static void instance_thread(void *arg) {
             mutex_lock(&s->lock);
             s->n_busy -= n > 0;
             i->is_busy = false;
+            if (is_over_locked(s))
+                cond_broadcast(&s->changed);
             continue;
         }
-        if (s->is_ending && s->n_in_flight == 0)
+        if (is_over_locked(s))
             break;
         s->n_sleeping++;
         if (wake_ns == INT64_MAX)
@@ -179,7 +186,9 @@ static void work_inline_locked(struct scheduler *s, struct instance *i) {
     mutex_lock(&s->lock);
     s->n_busy--;
     i->is_busy = false;
-    if ((s->queue.n || s->is_ending) && s->n_sleeping)
+    if (is_over_locked(s))
+        cond_broadcast(&s->changed);
+    else if (s->queue.n && s->n_sleeping)
         cond_signal(&s->changed);
     mutex_unlock(&s->lock);
 }
@@ -257,8 +266,7 @@ static status instance_start(struct scheduler *s, struct instance *i,
     return STATUS_OK;
 }
 
-status scheduler_new(struct scheduler **out, const struct scheduler_options *o,
-                     struct error *err) {
+status scheduler_new(struct scheduler **out, const struct scheduler_options *o, struct error *err) {
     CLEANUP(scheduler_freep) struct scheduler *s = calloc(1, sizeof *s);
     struct instance *instances = calloc(o->n_instances, sizeof *instances);
     if (!s || !instances || o->n_instances == 0 || o->n_instances > SCHEDULER_INSTANCES_MAX) {

@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-const uint64_t latency_bounds_us[LATENCY_BUCKETS] = {
-    100,    250,    500,     1000,    2500,    5000,     10000,    25000,
-    50000, 100000, 250000, 500000, 1000000, 2500000, 10000000};
+const uint64_t latency_bounds_us[LATENCY_BUCKETS] = {100,    250,    500,     1000,    2500,
+                                                     5000,   10000,  25000,   50000,   100000,
+                                                     250000, 500000, 1000000, 2500000, 10000000};
 const uint64_t batch_bounds[BATCH_BUCKETS] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
 
 static void add(struct duration_stats *d, int64_t ns) {

@@ -1,0 +1,133 @@
+#include "server/scheduler/scheduler.h"
+
+#include <stdlib.h>
+
+#include "base/thread.h"
+#include "support/test.h"
+
+/* A backend that adds one to its only FP32 input, after `wait` says it may. */
+struct backend_instance {
+    struct mutex *gate;
+};
+static struct mutex gate = MUTEX_INIT;
+static size_t largest_batch;
+
+static status fake_open(struct backend_instance **out, struct backend_model *m,
+                        const struct model_spec *spec, struct error *err) {
+    (void)m;
+    (void)spec;
+    (void)err;
+    *out = calloc(1, sizeof **out);
+    (*out)->gate = &gate;
+    return STATUS_OK;
+}
+
+static void fake_close(struct backend_instance *i) {
+    free(i);
+}
+
+static void fake_run(struct backend_instance *i, struct infer_batch *b) {
+    mutex_lock(i->gate);
+    if (b->n > largest_batch)
+        largest_batch = b->n;
+    mutex_unlock(i->gate);
+    b->input_end_ns = b->output_start_ns = clock_now(b->clock);
+    for (size_t k = 0; k < b->n; k++) {
+        struct tensor t = b->requests[k]->inputs[0];
+        ((float *)t.data)[0] += 1;
+        infer_respond(b->requests[k], &(struct infer_response){.outputs = &t, .is_last = true});
+    }
+}
+
+static const struct backend fake = {
+    .name = "fake", .instance_open = fake_open, .instance_close = fake_close, .run = fake_run};
+
+static struct io_spec io = {.rank = 1, .dims = {1}, .dtype = DTYPE_F32};
+static struct model_spec model = {
+    .max_batch_size = 8, .inputs = &io, .n_inputs = 1, .outputs = &io, .n_outputs = 1};
+
+struct call {
+    struct infer_request request;
+    struct tensor input;
+    float value;
+    status code;
+    _Atomic bool is_done;
+};
+
+static void call_done(struct infer_request *r, struct infer_response *response) {
+    struct call *c = r->owner;
+    c->code = response->code;
+    atomic_store(&c->is_done, true);
+}
+
+static void call_start(struct call *c, struct scheduler *s) {
+    c->input = (struct tensor){.dtype = DTYPE_F32, .rank = 2, .dims = {1, 1}, .data = &c->value};
+    c->request = (struct infer_request){
+        .model = &model, .inputs = &c->input, .n_batch = 1, .respond = call_done, .owner = c};
+    CHECK_EQ(scheduler_push(s, &c->request, NULL), STATUS_OK);
+}
+
+static void call_wait(struct call *c) {
+    while (!atomic_load(&c->is_done))
+        ;
+}
+
+static struct scheduler *scheduler_of(size_t n_instances) {
+    struct scheduler *s = NULL;
+    struct scheduler_options o = {
+        .backend = &fake,
+        .spec = &model,
+        .queue = {.is_batching = true, .max_batch_size = 8, .preferred = {8}, .n_preferred = 1},
+        .n_instances = n_instances,
+        .clock = clock_system()};
+    CHECK_EQ(scheduler_new(&s, &o, NULL), STATUS_OK);
+    return s;
+}
+
+TEST(scheduler_answers_every_request) {
+    CLEANUP(scheduler_freep) struct scheduler *s = scheduler_of(2);
+    static struct call calls[1000];
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        call_start(&calls[i], s);
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        call_wait(&calls[i]);
+        CHECK(calls[i].value == 1);
+    }
+    struct model_stats stats;
+    scheduler_read_stats(s, &stats);
+    CHECK_EQ(stats.success.count, 1000);
+    CHECK_EQ(stats.inference_count, 1000);
+    CHECK_EQ(stats.n_pending, 0);
+    CHECK_EQ(scheduler_in_flight(s), 0);
+}
+
+TEST(scheduler_batches_what_waits_for_a_busy_instance) {
+    CLEANUP(scheduler_freep) struct scheduler *s = scheduler_of(1);
+    static struct call calls[9];
+    mutex_lock(&gate);
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        call_start(&calls[i], s);
+    mutex_unlock(&gate);
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        call_wait(&calls[i]);
+    CHECK(largest_batch >= 4);
+}
+
+TEST(scheduler_runs_cheap_models_on_the_pushing_thread) {
+    CLEANUP(scheduler_freep) struct scheduler *s = scheduler_of(1);
+    for (int i = 0; i < 200; i++) {
+        struct call c = {0};
+        call_start(&c, s);
+        call_wait(&c);
+    }
+    struct call c = {0};
+    call_start(&c, s);
+    CHECK(atomic_load(&c.is_done));
+}
+
+TEST(scheduler_refuses_new_requests_while_it_drains) {
+    CLEANUP(scheduler_freep) struct scheduler *s = scheduler_of(1);
+    scheduler_drain(s);
+    struct call c = {.request = {.model = &model}};
+    CHECK_EQ(scheduler_push(s, &c.request, NULL), STATUS_UNAVAILABLE);
+}
