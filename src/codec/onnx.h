@@ -18,10 +18,9 @@
 #include "tensor/dtype.h"
 
 enum {
-    ONNX_DEPTH_MAX = 32,       /* graphs within attributes within nodes within graphs... */
-    ONNX_ITEMS_MAX = 16 << 20, /* structs of all kinds in one model */
-    ONNX_FIELD_MAX = 1 << 30,  /* bytes of one string */
-    ONNX_RANK_MAX = 64,        /* dims of one tensor or type */
+    ONNX_DEPTH_MAX = 100,     /* messages inside each other: as in other protobuf readers */
+    ONNX_ITEMS_MAX = 4 << 20, /* structs, strings and list elements in one model, data excepted */
+    ONNX_RANK_MAX = 64,       /* dims of one tensor or type */
     ONNX_EXTERNAL_FILES_MAX = 4096,
 };
 
@@ -35,6 +34,10 @@ typedef enum onnx_storage {
     ONNX_STORAGE_EXTERNAL, /* a range of another file */
 } onnx_storage;
 
+struct onnx_property {
+    str key, value;
+};
+
 /* A TensorProto. Get at its elements with onnx_tensor_data(). */
 struct onnx_tensor {
     str name;
@@ -47,10 +50,14 @@ struct onnx_tensor {
     str raw;                 /* RAW */
     str location;            /* EXTERNAL: path relative to the model's folder */
     uint64_t offset, length; /* EXTERNAL */
-    bool has_length;         /* EXTERNAL: false means to the end of the tensor */
-    int typed_field;         /* TYPED: field number of TensorProto that holds the elements */
-    const void *typed;       /* TYPED: float, int32, int64, double, uint64 or str [n_typed] */
-    size_t n_typed;
+    bool has_length;         /* EXTERNAL: false means as many bytes as the elements need */
+    int typed_field;         /* TYPED: the field of TensorProto that holds the elements */
+    size_t n_typed;          /* TYPED: how many values it has */
+    str message;             /* the whole TensorProto */
+    int32_t data_location;   /* 1: EXTERNAL, described by: */
+    const struct onnx_property *external;
+    size_t n_external;
+    struct onnx_slot *slot; /* the reader's own */
 };
 
 struct onnx_dim {
@@ -119,7 +126,8 @@ struct onnx_attribute {
     const struct onnx_tensor *tensors;
     const struct onnx_graph *graphs;
     const struct onnx_type *type_protos;
-    size_t n; /* elements of the list that `type` names */
+    size_t n; /* elements of the list that `type` names: one of the following */
+    size_t n_floats, n_ints, n_strings, n_tensors, n_graphs, n_type_protos;
 };
 
 struct onnx_node {
@@ -150,10 +158,6 @@ struct onnx_graph {
 struct onnx_opset {
     str domain; /* "" is ai.onnx */
     int64_t version;
-};
-
-struct onnx_property {
-    str key, value;
 };
 
 struct onnx_function {
