@@ -26,14 +26,11 @@
 #include "base/arena.h"
 #include "base/str.h"
 #include "net/address.h"
+#include "net/http1.h"
 #include "net/loop.h"
 #include "net/segment.h"
 
 enum { BODY_SIZE_MAX = 64 * 1024 * 1024 }; /* the usual limit of a collected body */
-
-struct http_header {
-    str name, value; /* value without the spaces around it */
-};
 
 struct exchange {
     /* The request, read-only. Views that live as long as the exchange. */
