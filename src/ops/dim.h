@@ -87,6 +87,9 @@ int64_t dim_eval(const struct dim_expr *exprs, uint32_t n_exprs, dim d, const in
  * it does not fit. */
 int64_t dim_upper_bound(const struct dim_pool *pool, dim d);
 
+/* The smallest, alike; -INT64_MAX when nothing is known. */
+int64_t dim_lower_bound(const struct dim_pool *pool, dim d);
+
 /* Text as the IR prints it: "128", "batch", "(seq + 1)", "?"; from the pool's arena. */
 str dim_format(const struct dim_pool *pool, struct arena *a, dim d);
 

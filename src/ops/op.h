@@ -17,6 +17,8 @@
 #include "ops/dim.h"
 #include "tensor/tensor.h"
 
+enum { OP_VARIADIC = 65535 }; /* as the most inputs or outputs: any number */
+
 /* The operator's number inside this build; plans store names. OP_Add, OP_Conv2d, ... */
 typedef enum op_id {
     OP_NONE = 0,
@@ -71,12 +73,15 @@ struct op {
 };
 
 const struct op *op_get(op_id id);
+op_id op_id_of(const struct op *op); /* the inverse of op_get */
 op_id op_find(str domain, str name); /* OP_NONE: unknown; "ai.onnx" equals "" */
 
 /* Checks the number of operands, then asks the operator's shape function. */
 NODISCARD status op_infer(const struct op_call *call, struct error *err);
 
-/* The elements of an integer input as dims, from contents or constant. False: not known. */
+/* The elements of an integer input as dims, from contents or constant; single ones may be
+ * DIM_UNKNOWN. Numbers that are no dims (INT64_MAX: "to the end") come as the nearest one that is.
+ * False: nothing is known, or there are more than OP_CONTENTS_MAX. */
 bool op_ints(const struct op_call *call, size_t input, const dim **out, size_t *n);
 
 #endif

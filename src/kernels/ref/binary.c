@@ -1,0 +1,358 @@
+/* Operators with several inputs that broadcast together. */
+#include <math.h>
+
+#include "kernels/ref/ref_internal.h"
+
+#define LOOP(T, member, value)                                                                     \
+    for (int64_t i = 0; i < n; i++) {                                                              \
+        T x = a->member[i], y = b->member[i];                                                      \
+        a->member[i] = (T)(value);                                                                 \
+    }                                                                                              \
+    break;
+
+/* NaN wins, as in numpy. */
+#define FLOAT_CASES(T, member)                                                                     \
+    switch (op) {                                                                                  \
+    case OP_Add:                                                                                   \
+    case OP_Sum:                                                                                   \
+    case OP_Mean:                                                                                  \
+        LOOP(T, member, x + y)                                                                     \
+    case OP_Sub:                                                                                   \
+        LOOP(T, member, x - y)                                                                     \
+    case OP_Mul:                                                                                   \
+        LOOP(T, member, x *y)                                                                      \
+    case OP_Div:                                                                                   \
+        LOOP(T, member, x / y)                                                                     \
+    case OP_Pow:                                                                                   \
+        LOOP(T, member, pow((double)x, (double)y))                                                 \
+    case OP_Min:                                                                                   \
+        LOOP(T, member, x != x || x < y ? x : y)                                                   \
+    case OP_Max:                                                                                   \
+        LOOP(T, member, x != x || x > y ? x : y)                                                   \
+    case OP_Mod:                                                                                   \
+        LOOP(T, member, float_mod((double)x, (double)y, is_fmod))                                  \
+    case OP_PRelu:                                                                                 \
+        LOOP(T, member, x < 0 ? x * y : x)                                                         \
+    case OP_Equal:                                                                                 \
+        LOOP(T, member, x == y)                                                                    \
+    case OP_Less:                                                                                  \
+        LOOP(T, member, x < y)                                                                     \
+    case OP_LessOrEqual:                                                                           \
+        LOOP(T, member, x <= y)                                                                    \
+    case OP_Greater:                                                                               \
+        LOOP(T, member, x > y)                                                                     \
+    case OP_GreaterOrEqual:                                                                        \
+        LOOP(T, member, x >= y)                                                                    \
+    default:                                                                                       \
+        break;                                                                                     \
+    }
+
+/* Sums and products wrap: they are done on unsigned numbers. */
+#define INT_CASES(T, member)                                                                       \
+    switch (op) {                                                                                  \
+    case OP_Add:                                                                                   \
+    case OP_Sum:                                                                                   \
+    case OP_Mean:                                                                                  \
+        LOOP(T, member, (uint64_t)x + (uint64_t)y)                                                 \
+    case OP_Sub:                                                                                   \
+        LOOP(T, member, (uint64_t)x - (uint64_t)y)                                                 \
+    case OP_Mul:                                                                                   \
+        LOOP(T, member, (uint64_t)x *(uint64_t)y)                                                  \
+    case OP_Min:                                                                                   \
+        LOOP(T, member, x < y ? x : y)                                                             \
+    case OP_Max:                                                                                   \
+        LOOP(T, member, x > y ? x : y)                                                             \
+    case OP_Pow:                                                                                   \
+        LOOP(T, member, int_pow((uint64_t)x, (int64_t)y))                                          \
+    case OP_Equal:                                                                                 \
+        LOOP(T, member, x == y)                                                                    \
+    case OP_Less:                                                                                  \
+        LOOP(T, member, x < y)                                                                     \
+    case OP_LessOrEqual:                                                                           \
+        LOOP(T, member, x <= y)                                                                    \
+    case OP_Greater:                                                                               \
+        LOOP(T, member, x > y)                                                                     \
+    case OP_GreaterOrEqual:                                                                        \
+        LOOP(T, member, x >= y)                                                                    \
+    case OP_And:                                                                                   \
+        LOOP(T, member, x &&y)                                                                     \
+    case OP_Or:                                                                                    \
+        LOOP(T, member, x || y)                                                                    \
+    case OP_Xor:                                                                                   \
+        LOOP(T, member, !x != !y)                                                                  \
+    case OP_BitwiseAnd:                                                                            \
+        LOOP(T, member, x &y)                                                                      \
+    case OP_BitwiseOr:                                                                             \
+        LOOP(T, member, x | y)                                                                     \
+    case OP_BitwiseXor:                                                                            \
+        LOOP(T, member, x ^ y)                                                                     \
+    case OP_BitShift:                                                                              \
+        LOOP(T, member, shift((uint64_t)x, (uint64_t)y, is_right))                                 \
+    default:                                                                                       \
+        break;                                                                                     \
+    }
+
+struct params {
+    bool is_fmod;  /* Mod: the sign of the dividend, as C's */
+    bool is_right; /* BitShift */
+};
+
+static double float_mod(double x, double y, bool is_fmod) {
+    double r = fmod(x, y);
+    return !is_fmod && r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+
+static uint64_t int_pow(uint64_t x, int64_t y) {
+    uint64_t r = 1;
+    if (y < 0) /* 1 / x^-y, truncated */
+        return x == 1 ? 1 : x == UINT64_MAX ? (y & 1 ? x : 1) : 0;
+    for (; y; y >>= 1, x *= x)
+        r *= y & 1 ? x : 1;
+    return r;
+}
+
+static uint64_t shift(uint64_t x, uint64_t y, bool is_right) {
+    return y >= 64 ? 0 : is_right ? x >> y : x << y;
+}
+
+/* Division by zero gives zero: the machine would trap. */
+static int64_t int_div(int64_t x, int64_t y) {
+    return y == 0 ? 0 : y == -1 ? (int64_t)(0 - (uint64_t)x) : x / y;
+}
+
+static int64_t int_mod(int64_t x, int64_t y, bool is_fmod) {
+    if (y == 0 || y == -1)
+        return 0;
+    int64_t r = x % y;
+    return !is_fmod && r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+
+static void apply_i64(op_id op, union ref_chunk *a, const union ref_chunk *b, int64_t n,
+                      struct params p) {
+    bool is_right = p.is_right;
+    if (op == OP_Div || op == OP_Mod) {
+        for (int64_t i = 0; i < n; i++)
+            a->i64[i] = op == OP_Div ? int_div(a->i64[i], b->i64[i])
+                                     : int_mod(a->i64[i], b->i64[i], p.is_fmod);
+        return;
+    }
+    for (int64_t i = 0; op == OP_PRelu && i < n; i++)
+        if (a->i64[i] < 0)
+            a->u64[i] *= b->u64[i];
+    INT_CASES(int64_t, i64)
+}
+
+static void apply_u64(op_id op, union ref_chunk *a, const union ref_chunk *b, int64_t n,
+                      struct params p) {
+    bool is_right = p.is_right;
+    if (op == OP_Div || op == OP_Mod) {
+        for (int64_t i = 0; i < n; i++) {
+            uint64_t y = b->u64[i];
+            a->u64[i] = y == 0 ? 0 : op == OP_Div ? a->u64[i] / y : a->u64[i] % y;
+        }
+        return;
+    }
+    INT_CASES(uint64_t, u64)
+}
+
+static void apply_f32(op_id op, union ref_chunk *a, const union ref_chunk *b, int64_t n,
+                      struct params p) {
+    bool is_fmod = p.is_fmod;
+    FLOAT_CASES(float, f32)
+}
+
+static void apply_f64(op_id op, union ref_chunk *a, const union ref_chunk *b, int64_t n,
+                      struct params p) {
+    bool is_fmod = p.is_fmod;
+    FLOAT_CASES(double, f64)
+}
+
+static void apply(op_id op, wide w, union ref_chunk *a, const union ref_chunk *b, int64_t n,
+                  struct params p) {
+    if (w == WIDE_F32)
+        apply_f32(op, a, b, n, p);
+    else if (w == WIDE_F64)
+        apply_f64(op, a, b, n, p);
+    else if (w == WIDE_I64)
+        apply_i64(op, a, b, n, p);
+    else
+        apply_u64(op, a, b, n, p);
+}
+
+/* out = x op y, all broadcast to out; x may be out itself. */
+static status combine(op_id op, wide w, struct params p, struct tensor *out, const struct tensor *x,
+                      const struct tensor *y, struct error *err) {
+    const struct tensor *operands[] = {x, y};
+    struct ref_walk walk;
+    union ref_chunk a, b;
+    TRY(ref_walk_broadcast(&walk, out, operands, 2, err));
+    int64_t n = walk.dims[walk.rank - 1], row = 0;
+    int64_t sx = walk.strides[0][walk.rank - 1], sy = walk.strides[1][walk.rank - 1];
+    for (; !walk.is_done; ref_walk_next_row(&walk), row += n)
+        for (int64_t i = 0; i < n; i += REF_CHUNK) {
+            int64_t k = n - i < REF_CHUNK ? n - i : REF_CHUNK;
+            ref_load(&a, w, x, walk.offset[0] + i * sx, sx, k);
+            ref_load(&b, w, y, walk.offset[1] + i * sy, sy, k);
+            apply(op, w, &a, &b, k, p);
+            ref_store(out, row + i, 1, k, w, &a);
+        }
+    return STATUS_OK;
+}
+
+static status binary(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
+    struct params p = {.is_fmod = attr_int(c->attrs, "fmod", 0) != 0,
+                       .is_right = str_eq_c(attr_string(c->attrs, "direction", "LEFT"), "RIGHT")};
+    wide w = ref_wide(c->in[0]->dtype);
+    (void)t;
+    if (c->op == OP_Pow && dtype_is_float(c->in[1]->dtype) && w != WIDE_F32)
+        w = WIDE_F64; /* an integer to the power of a float */
+    return combine(c->op, w, p, c->out[0], c->in[0], c->in[1], err);
+}
+
+/* Any number of inputs: the first is spread over the output, the others come in one by one. */
+static status variadic(const struct kernel_call *c, const struct kernel_team *t,
+                       struct error *err) {
+    struct tensor *out = c->out[0];
+    wide w = ref_wide(out->dtype);
+    (void)t;
+    TRY(combine(OP_NONE, w, (struct params){0}, out, c->in[0], c->in[0], err));
+    for (size_t i = 1; i < c->n_in; i++)
+        TRY(combine(c->op, w, (struct params){0}, out, out, c->in[i], err));
+    int64_t n = tensor_n_elements(out);
+    for (int64_t i = 0; c->op == OP_Mean && i < n; i++)
+        ref_set(out, i, ref_get(out, i) / (double)c->n_in);
+    return STATUS_OK;
+}
+
+REF(Add, ref_accepts_number, binary)
+REF(And, ref_accepts_bool, binary)
+REF(BitShift, ref_accepts_integer, binary)
+REF(BitwiseAnd, ref_accepts_integer, binary)
+REF(BitwiseOr, ref_accepts_integer, binary)
+REF(BitwiseXor, ref_accepts_integer, binary)
+REF(Div, ref_accepts_number, binary)
+REF(Equal, ref_accepts_fixed, binary)
+REF(Greater, ref_accepts_number, binary)
+REF(GreaterOrEqual, ref_accepts_number, binary)
+REF(Less, ref_accepts_number, binary)
+REF(LessOrEqual, ref_accepts_number, binary)
+REF(Max, ref_accepts_number, variadic)
+REF(Mean, ref_accepts_float, variadic)
+REF(Min, ref_accepts_number, variadic)
+REF(Mod, ref_accepts_number, binary)
+REF(Mul, ref_accepts_number, binary)
+REF(Or, ref_accepts_bool, binary)
+REF(PRelu, ref_accepts_number, binary)
+REF(Pow, ref_accepts_number, binary)
+REF(Sub, ref_accepts_number, binary)
+REF(Sum, ref_accepts_number, variadic)
+REF(Xor, ref_accepts_bool, binary)
+
+/* --- Where, Clip, Cast --- */
+
+/* Elements are moved, not looked at: by their size in bytes. */
+static void pick(void *to, const uint8_t *condition, int64_t sc, const void *x, int64_t sx,
+                 const void *y, int64_t sy, int64_t n, size_t size) {
+#define PICK(T)                                                                                    \
+    for (int64_t i = 0; i < n; i++)                                                                \
+        ((T *)to)[i] = condition[i * sc] ? ((const T *)x)[i * sx] : ((const T *)y)[i * sy];
+    if (size == 1) {
+        PICK(uint8_t)
+    } else if (size == 2) {
+        PICK(uint16_t)
+    } else if (size == 4) {
+        PICK(uint32_t)
+    } else {
+        PICK(uint64_t)
+    }
+#undef PICK
+}
+
+static status where(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
+    struct tensor *out = c->out[0];
+    struct ref_walk w;
+    (void)t;
+    TRY(ref_walk_broadcast(&w, out, c->in, 3, err));
+    int last = w.rank - 1;
+    int64_t n = w.dims[last];
+    size_t size = dtype_size(out->dtype), row = 0;
+    for (; !w.is_done; ref_walk_next_row(&w), row += (size_t)n * size)
+        pick((char *)out->data + row, (const uint8_t *)c->in[0]->data + w.offset[0],
+             w.strides[0][last], (const char *)c->in[1]->data + (size_t)w.offset[1] * size,
+             w.strides[1][last], (const char *)c->in[2]->data + (size_t)w.offset[2] * size,
+             w.strides[2][last], n, size);
+    return STATUS_OK;
+}
+
+static bool accepts_where(const struct kernel_call *c) {
+    return ref_accepts_fixed(c) && c->in[0]->dtype == DTYPE_BOOL &&
+           c->in[1]->dtype == c->in[2]->dtype;
+}
+
+REF(Where, accepts_where, where)
+
+static void clip_chunk(union ref_chunk *v, wide w, const union ref_chunk *low,
+                       const union ref_chunk *high, int64_t n) {
+#define CLIP(member)                                                                               \
+    for (int64_t i = 0; i < n; i++) {                                                              \
+        if (low && v->member[i] < low->member[0])                                                  \
+            v->member[i] = low->member[0];                                                         \
+        if (high && v->member[i] > high->member[0])                                                \
+            v->member[i] = high->member[0];                                                        \
+    }
+    if (w == WIDE_F32) {
+        CLIP(f32)
+    } else if (w == WIDE_F64) {
+        CLIP(f64)
+    } else if (w == WIDE_I64) {
+        CLIP(i64)
+    } else {
+        CLIP(u64)
+    }
+#undef CLIP
+}
+
+static status clip(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
+    const struct tensor *in = c->in[0];
+    struct tensor *out = c->out[0];
+    int64_t n = tensor_n_elements(out);
+    union ref_chunk v, bounds[2];
+    bool is_bound[2] = {false, false};
+    wide w = ref_wide(in->dtype);
+    (void)t;
+    TRY(ref_want_dims("input", in, out->dims, out->rank, err));
+    for (size_t i = 0; i < 2; i++) {
+        const struct tensor *b = ref_in(c, i + 1);
+        const struct attr *a = attr_find(c->attrs, i ? "max" : "min"); /* below opset 11 */
+        if (b && tensor_n_elements(b) == 1) {
+            ref_load(&bounds[i], w, b, 0, 0, 1);
+            is_bound[i] = true;
+        } else if (a && a->kind == ATTR_FLOAT) {
+            struct tensor number = {.dtype = DTYPE_F32, .data = &(float){a->f}, .size = 4};
+            ref_load(&bounds[i], w, &number, 0, 0, 1);
+            is_bound[i] = true;
+        }
+    }
+    for (int64_t i = 0; i < n; i += REF_CHUNK) {
+        int64_t k = n - i < REF_CHUNK ? n - i : REF_CHUNK;
+        ref_load(&v, w, in, i, 1, k);
+        clip_chunk(&v, w, is_bound[0] ? &bounds[0] : NULL, is_bound[1] ? &bounds[1] : NULL, k);
+        ref_store(out, i, 1, k, w, &v);
+    }
+    return STATUS_OK;
+}
+
+REF(Clip, ref_accepts_number, clip)
+
+static status cast(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
+    const struct tensor *in = c->in[0];
+    struct tensor *out = c->out[0];
+    (void)t;
+    TRY(ref_want_dims("input", in, out->dims, out->rank, err));
+    if (in->dtype == out->dtype)
+        return ref_copy(c, t, err);
+    return convert(out->dtype, out->data, in->dtype, in->data, (size_t)tensor_n_elements(out), err);
+}
+
+REF(Cast, ref_accepts_fixed, cast)
+REF(CastLike, ref_accepts_fixed, cast)
