@@ -58,7 +58,7 @@ static status open_file(int *out, const char *path, size_t *size, struct error *
 
 status file_read(struct buffer *out, const char *path, struct error *err) {
     CLEANUP(close_fd) int fd = -1;
-    size_t size;
+    size_t size = 0;
     TRY(open_file(&fd, path, &size, err));
     for (;;) {
         size_t want = size > 0 && size < SSIZE_MAX ? size + 1 : 64 * 1024;
@@ -81,7 +81,7 @@ status file_read(struct buffer *out, const char *path, struct error *err) {
 
 status file_map_open(struct file_map *out, const char *path, struct error *err) {
     CLEANUP(close_fd) int fd = -1;
-    size_t size;
+    size_t size = 0;
     TRY(open_file(&fd, path, &size, err));
     if (size == 0) {
         *out = (struct file_map){.p = ""};
