@@ -50,6 +50,11 @@ PROTO  := $(sort $(wildcard proto/*.proto))
 PB_C   := $(PROTO:%.proto=$(GEN)/%.pb-c.c)
 LDLIBS += -lprotobuf-c -lsqlite3 -lm
 
+# `make V=1` shows whole commands.
+ifneq ($(V),1)
+Q = @
+say = @printf '  %-4s %s\n' $(1) $@
+endif
 compile = $(CC) $(STD) $(WARN) $(MODE_$(MODE)) $(ISA) $(CPPFLAGS) $(CFLAGS)
 link    = $(CC) $(STD) $(MODE_$(MODE)) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
@@ -57,25 +62,32 @@ all: $(B)/culmen                  ## build the program (the default); MODE=relea
 
 $(B)/%.o: %.c $(B)/flags | $(PB_C)
 	@mkdir -p $(@D)
-	$(compile) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(compile) -MMD -MP -c -o $@ $<
 $(B)/proto/%.o: $(GEN)/proto/%.pb-c.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(STD) $(MODE_$(MODE)) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(STD) $(MODE_$(MODE)) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(GEN)/proto/%.pb-c.c: proto/%.proto
 	@mkdir -p $(@D)
-	protoc-c --proto_path=. --c_out=$(GEN) $<
+	$(call say,PB)
+	$(Q)protoc-c --proto_path=. --c_out=$(GEN) $<
 $(B)/lib.a: $(LIB:%.c=$(B)/%.o) $(PROTO:%.proto=$(B)/%.o)
 	@rm -f $@
-	@echo AR $@
-	@$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 $(B)/culmen: $(CMD:%.c=$(B)/%.o) $(B)/lib.a
-	$(link)
+	$(call say,LD)
+	$(Q)$(link)
 $(B)/%_test: $(B)/%_test.o $(B)/tests/support/test_main.o $(B)/lib.a
-	$(link)
+	$(call say,LD)
+	$(Q)$(link)
 $(B)/%_bench: $(B)/%_bench.o $(B)/lib.a
-	$(link)
+	$(call say,LD)
+	$(Q)$(link)
 $(B)/%_fuzz: $(B)/%_fuzz.o $(B)/lib.a
-	$(link) -fsanitize=fuzzer
+	$(call say,LD)
+	$(Q)$(link) -fsanitize=fuzzer
 
 # Changed flags or compiler rebuild everything.
 $(B)/flags: FORCE

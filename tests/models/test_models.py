@@ -1,0 +1,139 @@
+"""Real models give ONNX Runtime's answers, and answers that a person finds right.
+
+FP32: the largest error is at most 1e-4 of the output's range. BF16: the cosine is at least 0.9995.
+"""
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+import espresso
+import sentences
+
+ISAS = ["generic", "avx2", "avx512", "avx512-bf16"]
+
+
+def oracle(path, feed):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, feed)))
+
+
+@pytest.fixture
+def run(culmen, tmp_path):
+    """Compiles a model and runs it once: {output name: array}."""
+
+    def go(path, feed, precision="fp32", isa=None, threads=1):
+        plan, out = tmp_path / f"{precision}.plan", tmp_path / "out"
+        culmen("compile", path, "-o", plan, f"--precision={precision}", *([f"--isa={isa}"] if isa else []))
+        arguments = []
+        for i, (name, array) in enumerate(feed.items()):
+            np.save(tmp_path / f"in{i}.npy", array)
+            arguments.append(f"--input={name}={tmp_path}/in{i}.npy")
+        culmen("run", plan, *arguments, f"--output-dir={out}", f"--threads={threads}")
+        return {f.stem: np.load(f) for f in out.glob("*.npy")}
+
+    return go
+
+
+def close(got, want):
+    """The largest error as a part of the range of what was wanted."""
+    assert got.shape == want.shape
+    return float(np.abs(got - want).max() / max(want.max() - want.min(), 1e-30))
+
+
+def cosine(a, b):
+    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def check(run, path, feed, isa=None):
+    wanted = oracle(path, feed)
+    for precision in ("fp32", "bf16"):
+        got = run(path, feed, precision, isa)
+        for name, want in wanted.items():
+            have = got["".join(c if c.isalnum() or c in "._-" else "_" for c in name)]
+            if precision == "fp32":
+                assert close(have, want) <= 1e-4, name
+            else:
+                assert cosine(have, want) >= 0.9995, name
+    return wanted
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_efficientnet_sees_an_espresso(run, model, batch):
+    picture = espresso.load(model("images/coffee.png"))
+    feed = {"image": np.repeat(picture, batch, axis=0)}
+    check(run, model("efficientnet-lite0/model.onnx"), feed)
+    logits = run(model("efficientnet-lite0/model.onnx"), feed)["logits"]
+    assert espresso.sentence(logits[0], model("efficientnet-lite0/labels.txt")) == "this picture is an espresso, 95 %"
+
+
+def test_minilm_knows_which_sentences_mean_the_same(run, model):
+    feed = sentences.tensors(model("minilm/vocab.txt"), sentences.SENTENCES)
+    check(run, model("minilm/model.onnx"), feed)
+    lines = sentences.compare(run(model("minilm/model.onnx"), feed)["sentence_embedding"], sentences.SENTENCES)
+    assert {line.split("  ", 1)[1].split("  |")[0] for line in lines[:2]} == {"A cat sits on the mat.", "How do I reset my password?"}
+
+
+def test_minilm_does_not_depend_on_neighbours_in_the_batch(run, model):
+    vocab, path = model("minilm/vocab.txt"), model("minilm/model.onnx")
+    alone = run(path, sentences.tensors(vocab, sentences.SENTENCES[:1]))["sentence_embedding"][0]
+    together = run(path, sentences.tensors(vocab, sentences.SENTENCES))["sentence_embedding"][0]
+    assert np.abs(alone - together).max() < 2e-6
+
+
+def test_ocr_reads_a_line(run, model):
+    image = Image.new("RGB", (320, 48), "white")
+    ImageDraw.Draw(image).text((6, 4), "Hello culmen 2026", "black", ImageFont.load_default(32))
+    pixels = np.asarray(image, dtype=np.float32)[:, :, ::-1] / 127.5 - 1
+    feed = {"x": np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}
+    path = model("ppocr-v4/rec.onnx")
+    (scores,) = check(run, path, feed).values()
+    session = onnxruntime.InferenceSession(str(path))
+    alphabet = ["", *session.get_modelmeta().custom_metadata_map["character"].splitlines(), " "]
+    best = run(path, feed)["softmax_11.tmp_0"][0].argmax(-1)
+    text = "".join(alphabet[c] for i, c in enumerate(best) if c and (i == 0 or c != best[i - 1]))
+    assert text.replace(" ", "") == "Helloculmen2026"
+
+
+def test_ocr_finds_two_lines(run, model):
+    image = Image.new("RGB", (320, 320), "white")
+    for y, text in ((60, "first line"), (200, "second line")):
+        ImageDraw.Draw(image).text((20, y), text, "black", ImageFont.load_default(40))
+    pixels = (np.asarray(image, dtype=np.float32) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    feed = {"x": np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)}
+    (mask,) = check(run, model("ppocr-v4/det.onnx"), feed).values()
+    rows = (run(model("ppocr-v4/det.onnx"), feed)["sigmoid_0.tmp_0"][0, 0] > 0.3).any(axis=1)
+    assert int((np.diff(rows.astype(int)) == 1).sum()) == 2
+
+
+def magika_bytes(data):
+    head, tail = data[:4096].lstrip()[:1024], data[-4096:].rstrip()[-1024:]
+    row = [*head, *[256] * (1024 - len(head)), *[256] * (1024 - len(tail)), *tail]
+    return {"bytes": np.array([row], dtype=np.int32)}
+
+
+def test_magika_names_file_types(run, model):
+    import json
+
+    labels = json.loads(model("magika/config.json").read_text())["target_labels_space"]
+    for path, wanted in (("/bin/ls", "elf"), (model("images/coffee.png"), "png")):
+        feed = magika_bytes(open(path, "rb").read())
+        check(run, model("magika/model.onnx"), feed)
+        assert labels[int(run(model("magika/model.onnx"), feed)["target_label"][0].argmax())] == wanted
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_instruction_set_gives_the_same_answer(run, model, isa):
+    feed = sentences.tensors(model("minilm/vocab.txt"), sentences.SENTENCES)
+    check(run, model("minilm/model.onnx"), feed, isa)
+    check(run, model("efficientnet-lite0/model.onnx"), {"image": espresso.load(model("images/coffee.png"))}, isa)
+
+
+def test_two_threads_give_the_answer_of_one(run, model):
+    feed = sentences.tensors(model("minilm/vocab.txt"), sentences.SENTENCES)
+    one, two = (run(model("minilm/model.onnx"), feed, threads=n) for n in (1, 2))
+    for name in one:
+        assert np.array_equal(one[name], two[name])
