@@ -21,6 +21,8 @@ struct http_link {
     char name[NET_ADDRESS_TEXT_SIZE]; /* as given, for Host and errors */
     int fd;                           /* -1: not connected */
     struct buffer in;                 /* read and not used */
+    struct buffer head;               /* of the request */
+    struct segment_queue out;         /* what is left to send: a server may answer before the end */
 };
 
 void http_reply_done(struct http_reply *r) {
@@ -38,6 +40,7 @@ static void disconnect(struct http_link *l) {
         close(l->fd);
     l->fd = -1;
     buffer_clear(&l->in);
+    segment_queue_clear(&l->out);
 }
 
 static status wait_for(struct http_link *l, short events, int64_t deadline_ns, struct error *err) {
@@ -72,45 +75,33 @@ static status connect_link(struct http_link *l, int64_t deadline_ns, struct erro
     return STATUS_OK;
 }
 
-/* Writes the request until it is through, or until the server answers without having read it all
- * (a refusal). */
-static status send_request(struct http_link *l, const struct http_request *r, int64_t deadline_ns,
-                           struct error *err) {
-    CLEANUP(buffer_done) struct buffer head = {0};
-    CLEANUP(segment_queue_done) struct segment_queue q = {0};
+static status queue_request(struct http_link *l, const struct http_request *r, struct error *err) {
+    struct buffer *head = &l->head;
     str method = r->method.n ? r->method : STR("GET");
-    TRY(buffer_printf(&head, err, "%.*s %.*s HTTP/1.1\r\n", STR_ARG(method), STR_ARG(r->target)));
+    bool is_unix = l->address.sa.any.sa_family == AF_UNIX;
+    buffer_clear(head);
+    TRY(buffer_printf(head, err, "%.*s %.*s HTTP/1.1\r\n", STR_ARG(method), STR_ARG(r->target)));
     if (!http_header_find(r->headers, r->n_headers, STR("host")).p)
-        TRY(buffer_printf(&head, err, "Host: %s\r\n",
-                          str_starts(str_from_c(l->name), STR("unix:")) ? "localhost" : l->name));
+        TRY(buffer_printf(head, err, "Host: %s\r\n", is_unix ? "localhost" : l->name));
     for (size_t i = 0; i < r->n_headers; i++)
-        TRY(buffer_printf(&head, err, "%.*s: %.*s\r\n", STR_ARG(r->headers[i].name),
+        TRY(buffer_printf(head, err, "%.*s: %.*s\r\n", STR_ARG(r->headers[i].name),
                           STR_ARG(r->headers[i].value)));
     if (r->body.n || str_eq(method, STR("POST")) || str_eq(method, STR("PUT")) ||
         str_eq(method, STR("PATCH")))
-        TRY(buffer_printf(&head, err, "Content-Length: %zu\r\n", r->body.n));
-    TRY(buffer_append_str(&head, STR("\r\n"), err));
-    segment_queue_push(&q, (struct segment){.p = head.p, .n = head.n});
-    segment_queue_push(&q, SEGMENT_STR(r->body));
-    for (;;) {
-        if (!segment_queue_write(&q, l->fd))
-            return errno == EPIPE || errno == ECONNRESET
-                       ? STATUS_OK /* perhaps it has answered: reading will tell */
-                       : error_set(err, STATUS_UNAVAILABLE, "send to %s: %s", l->name,
-                                   strerror(errno));
-        if (q.size == 0)
-            return STATUS_OK;
-        TRY(wait_for(l, POLLOUT | POLLIN, deadline_ns, err));
-        char byte;
-        if (recv(l->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
-            return STATUS_OK;
-    }
+        TRY(buffer_printf(head, err, "Content-Length: %zu\r\n", r->body.n));
+    TRY(buffer_append_str(head, STR("\r\n"), err));
+    segment_queue_push(&l->out, (struct segment){.p = head->p, .n = head->n});
+    segment_queue_push(&l->out, SEGMENT_STR(r->body));
+    return STATUS_OK;
 }
 
-/* Appends what the server has sent to l->in. *n = 0: it has closed the connection. */
+/* Appends what the server has sent to l->in, and sends meanwhile what is left of the request.
+ * *n = 0: the server has closed the connection. */
 static status receive(struct http_link *l, size_t *n, int64_t deadline_ns, struct error *err) {
     TRY(buffer_reserve(&l->in, READ_SIZE, err));
     for (;;) {
+        if (l->out.size > 0 && !segment_queue_write(&l->out, l->fd))
+            segment_queue_clear(&l->out); /* it may have answered before it closed: read on */
         ssize_t got = recv(l->fd, l->in.p + l->in.n, l->in.capacity - l->in.n, MSG_DONTWAIT);
         if (got >= 0 || errno == ECONNRESET) {
             *n = got > 0 ? (size_t)got : 0;
@@ -119,7 +110,7 @@ static status receive(struct http_link *l, size_t *n, int64_t deadline_ns, struc
         }
         if (errno != EAGAIN && errno != EINTR)
             return error_set(err, STATUS_UNAVAILABLE, "read from %s: %s", l->name, strerror(errno));
-        TRY(wait_for(l, POLLIN, deadline_ns, err));
+        TRY(wait_for(l, l->out.size ? POLLIN | POLLOUT : POLLIN, deadline_ns, err));
     }
 }
 
@@ -182,7 +173,7 @@ static status read_body(struct http_link *l, struct http_reply *out, struct http
 static status attempt(struct http_link *l, struct http_reply *out, const struct http_request *r,
                       bool *got_any, int64_t deadline_ns, struct error *err) {
     struct http1_head h;
-    TRY(send_request(l, r, deadline_ns, err));
+    TRY(queue_request(l, r, err));
     TRY(read_head(l, out, &h, got_any, deadline_ns, err));
     struct http1_body b = http1_response_body(&h, str_eq(r->method, STR("HEAD")));
     bool stays = h.keep_alive && b.framing != HTTP1_UNTIL_CLOSE;
@@ -192,7 +183,7 @@ static status attempt(struct http_link *l, struct http_reply *out, const struct 
     if (b.framing == HTTP1_LENGTH)
         TRY(buffer_reserve(&out->body, (size_t)b.left, err));
     TRY(read_body(l, out, &b, deadline_ns, err));
-    if (!stays)
+    if (!stays || l->out.size > 0)
         disconnect(l);
     return STATUS_OK;
 }
@@ -214,6 +205,8 @@ void http_link_close(struct http_link *l) {
         return;
     disconnect(l);
     buffer_done(&l->in);
+    buffer_done(&l->head);
+    segment_queue_done(&l->out);
     free(l);
 }
 
