@@ -17,6 +17,7 @@ enum statement {
     SQL_ROLLBACK,
     SQL_GET,
     SQL_LIST,
+    SQL_COUNT,
     SQL_PUT,
     SQL_DELETE,
     SQL_EVENT_ADD,
@@ -32,6 +33,7 @@ static const char *const sql_texts[SQL_N] = {
     [SQL_GET] = "SELECT value, revision FROM entry WHERE key = ?1",
     [SQL_LIST] = "SELECT key, value, revision FROM entry WHERE key > ?1 AND key >= ?2 AND key < ?3"
                  " ORDER BY key LIMIT ?4",
+    [SQL_COUNT] = "SELECT count(*) FROM entry WHERE key >= ?1 AND key < ?2",
     [SQL_PUT] = "INSERT INTO entry (key, value, revision) VALUES (?1, ?2, ?3)"
                 " ON CONFLICT (key) DO UPDATE SET value = ?2, revision = ?3",
     [SQL_DELETE] = "DELETE FROM entry WHERE key = ?1",
@@ -256,6 +258,25 @@ status store_list(struct store *s, struct arena *a, str prefix, str after, size_
     *out = entries;
     *n = n_entries;
     return STATUS_OK;
+}
+
+status store_count(struct store *s, str prefix, size_t *n, struct error *err) {
+    if (prefix.n > STORE_KEY_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "prefix of %zu bytes, wanted at most %d",
+                         prefix.n, STORE_KEY_MAX);
+    char end[STORE_KEY_MAX + 2];
+    mutex_lock(&s->lock);
+    sqlite3_stmt *q = sql(s, SQL_COUNT);
+    bind_text(q, 1, prefix);
+    bind_text(q, 2, prefix_end(prefix, end));
+    status st = STATUS_OK;
+    if (sqlite3_step(q) == SQLITE_ROW)
+        *n = (size_t)sqlite3_column_int64(q, 0);
+    else
+        st = db_error(s, "count", err);
+    sqlite3_reset(q);
+    mutex_unlock(&s->lock);
+    return st;
 }
 
 /* The revision that `key` has now, 0 when it is not there. */

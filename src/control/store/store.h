@@ -64,6 +64,9 @@ NODISCARD status store_get(struct store *s, struct arena *a, str key, struct sto
 NODISCARD status store_list(struct store *s, struct arena *a, str prefix, str after, size_t limit,
                             struct store_entry **out, size_t *n, struct error *err);
 
+/* How many keys start with `prefix`. */
+NODISCARD status store_count(struct store *s, str prefix, size_t *n, struct error *err);
+
 /* All changes or none. ABORTED: a key is not at the expected revision; ALREADY_EXISTS: it is
  * there and was expected not to be; RESOURCE_EXHAUSTED: no space on the disk, or over a limit.
  * `revision` (may be NULL) is the new one. */

@@ -110,6 +110,8 @@ TEST(store_lists_by_prefix_in_pages) {
     CHECK_STR(e[0].key.p, "b/3");
     CHECK_EQ(store_list(s, &a, STR(""), STR(""), 100, &e, &n, NULL), STATUS_OK);
     CHECK_EQ(n, 6);
+    CHECK_EQ(store_count(s, STR("b/"), &n, NULL), STATUS_OK);
+    CHECK_EQ(n, 3);
     arena_release(&a);
     temp_remove();
 }
