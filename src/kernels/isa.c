@@ -10,6 +10,9 @@ static const char *const names[ISA_COUNT] = {"generic", "avx2", "avx512", "avx51
 /* arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): tiles need the kernel's permission. */
 enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
 
+/* Leaf 7, EDX: <cpuid.h> of clang 14 and of gcc 12 call them differently. */
+enum { EDX_AMX_BF16 = 1 << 22, EDX_AMX_TILE = 1 << 24 };
+
 /* Bits of XCR0 that the system must save for the registers to be usable. */
 enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6, XCR0_TILES = 0x60000 };
 
@@ -49,7 +52,7 @@ static isa detect(void) {
         return ISA_AVX2;
     if (a == 0 || !__get_cpuid_count(7, 1, &a71, &unused, &c, &d) || !(a71 & bit_AVX512BF16))
         return ISA_AVX512;
-    const unsigned amx = bit_AMX_TILE | bit_AMX_BF16;
+    const unsigned amx = EDX_AMX_TILE | EDX_AMX_BF16;
     if ((d7 & amx) != amx || (saved & XCR0_TILES) != XCR0_TILES ||
         syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) != 0)
         return ISA_AVX512_BF16;
