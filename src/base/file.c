@@ -100,14 +100,18 @@ void file_map_close(struct file_map *m) {
     *m = (struct file_map){0};
 }
 
-static status write_all(int fd, const char *p, size_t size, const char *path, struct error *err) {
+static status write_all(int fd, const struct file_part *part, const char *path, struct error *err) {
+    const char *p = part->p;
+    size_t size = part->size;
+    off_t offset = (off_t)part->offset;
     while (size) {
-        ssize_t n = write(fd, p, size);
+        ssize_t n = pwrite(fd, p, size, offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return fail(err, "write", path);
         p += n;
+        offset += n;
         size -= (size_t)n;
     }
     return STATUS_OK;
@@ -124,14 +128,17 @@ static void sync_folder_of(const char *path) {
         fsync(fd);
 }
 
-status file_write(const char *path, const void *bytes, size_t size, struct error *err) {
+status file_write_parts(const char *path, const struct file_part *parts, size_t n,
+                        struct error *err) {
     char tmp[PATH_MAX];
     if (snprintf(tmp, sizeof tmp, "%s.XXXXXX", path) >= (int)sizeof tmp)
         return error_set(err, STATUS_INVALID_ARGUMENT, "path \"%.100s...\" is too long", path);
     CLEANUP(close_fd) int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
         return fail(err, "create", path);
-    status written = write_all(fd, bytes, size, path, err);
+    status written = STATUS_OK;
+    for (size_t i = 0; i < n && written == STATUS_OK; i++)
+        written = write_all(fd, &parts[i], path, err);
     if (written == STATUS_OK && (fchmod(fd, 0644) < 0 || fsync(fd) < 0 || rename(tmp, path) < 0))
         written = fail(err, "write", path);
     if (written != STATUS_OK)
@@ -139,6 +146,11 @@ status file_write(const char *path, const void *bytes, size_t size, struct error
     else
         sync_folder_of(path);
     return written;
+}
+
+status file_write(const char *path, const void *bytes, size_t size, struct error *err) {
+    const struct file_part part = {.p = bytes, .size = size};
+    return file_write_parts(path, &part, 1, err);
 }
 
 status file_make_folder(const char *path, struct error *err) {

@@ -3,6 +3,7 @@
 #define BASE_FILE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/attr.h"
 #include "base/buffer.h"
@@ -23,6 +24,15 @@ void file_map_close(struct file_map *m);
 /* Writes `path` so that readers see the old or the new file and nothing between, also
  * after a crash: temporary file beside it, fsync, rename, fsync of the folder. */
 NODISCARD status file_write(const char *path, const void *bytes, size_t size, struct error *err);
+
+/* The same from several pieces, each at its offset; what lies between them reads as zeroes. */
+struct file_part {
+    const void *p;
+    size_t size;
+    uint64_t offset;
+};
+NODISCARD status file_write_parts(const char *path, const struct file_part *parts, size_t n,
+                                  struct error *err);
 
 /* Makes the folder `path` and its parents (0755); there already is fine. */
 NODISCARD status file_make_folder(const char *path, struct error *err);

@@ -1,0 +1,111 @@
+/* engine_internal.h - what the files of the engine share: the opened plan, the session, a binding. */
+#ifndef ENGINE_ENGINE_INTERNAL_H
+#define ENGINE_ENGINE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "base/file.h"
+#include "engine/device.h"
+#include "engine/engine.h"
+#include "engine/pool.h"
+#include "engine/team.h"
+#include "kernels/kernel.h"
+#include "plan/memory.h"
+#include "plan/plan.h"
+
+struct engine_step {
+    const struct kernel *kernel;
+    const struct op *op;
+    op_id id;
+    void *state;     /* what prepare() filled */
+    bool is_dynamic; /* some operand's dims are known only at run time */
+};
+
+struct engine {
+    _Atomic unsigned n_refs;
+    struct arena arena; /* of everything below */
+    struct file_map map;
+    struct plan plan;
+    const struct device *device;
+    struct engine_io *inputs, *outputs;
+    struct engine_step *steps;
+    struct plan_lifetime *lifetimes; /* [n_values] */
+    uint32_t *shares;                /* [n_values] plan_shares() */
+    bool *is_direct;     /* [n_outputs] it can land in the caller's memory without a copy */
+    uint32_t n_operands; /* of all steps together */
+};
+
+/* One value under a binding. */
+struct bound_value {
+    int64_t dims[TENSOR_RANK_MAX]; /* -1: known at run time */
+    size_t size;                   /* bytes */
+    size_t offset;                 /* in the arena; PLANNED only */
+};
+
+/* What follows from one combination of input dims. */
+struct binding {
+    int64_t *symbols;           /* [n_symbols] the key */
+    struct bound_value *values; /* [n_values] */
+    size_t arena_size;          /* values, then scratch */
+    size_t scratch_offset, scratch_size;
+    uint64_t last_use; /* 0: empty */
+};
+
+struct session_input {
+    struct tensor tensor; /* dtype NONE: not set */
+    struct region space;
+};
+
+struct session_output {
+    struct tensor tensor;
+    void *user; /* caller's memory, or NULL */
+    size_t user_size;
+    struct region space; /* for an output that is an input's bytes */
+};
+
+struct session {
+    struct arena arena; /* of everything that keeps its size */
+    struct engine *engine;
+    struct team *team;
+    size_t memory_max;
+    struct session_input *inputs;
+    struct session_output *outputs;
+
+    /* [n_values] the operands of the calls, by value; set up before each run. */
+    struct tensor *tensors;
+    struct kernel_call *calls; /* [n_steps] */
+
+    struct binding bindings[SESSION_BINDINGS_MAX];
+    struct binding *current; /* NULL: the inputs' dims have changed since */
+    uint64_t n_binds;
+    struct region memory; /* of values and scratch */
+    struct pool dynamic;  /* values with data-dependent dims, reset by each run */
+    struct arena shapes;  /* of shape functions, reset by each use */
+    int64_t *symbols;     /* [n_symbols] scratch of session_bind() */
+
+    /* The run in progress. */
+    struct op_value *operand_values; /* [n_values] operands of shape functions */
+    struct error *errors;            /* [n_threads] */
+    _Atomic bool failed;
+    unsigned failed_thread;
+    uint32_t failed_step;
+};
+
+/* "step 12 (Gather \"/embeddings/Gather\")" in front of the error. */
+status step_error(const struct engine *e, uint32_t step, status code, struct error *err);
+
+/* Asks the shape function of step i, with s->operand_values as operands, and compares the
+ * outputs with what `want` holds (dims -1: takes what is found). Answers go to operand_values. */
+status step_infer(struct session *s, uint32_t i, struct error *err);
+
+/* op_value of a tensor with known dims; `data` may be NULL. */
+void op_value_of(struct op_value *out, const struct tensor *t, bool with_data);
+
+/* Fills *b (allocated by session_new) for s->symbols. */
+status binding_make(struct session *s, struct binding *b, struct error *err);
+
+/* Sets dtype, dims and size of s->tensors from the binding. */
+void binding_apply_dims(struct session *s, const struct binding *b);
+
+#endif
