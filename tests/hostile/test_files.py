@@ -1,0 +1,173 @@
+"""Damaged and hostile files: an error that says where, or a valid run; never a crash, never a hang."""
+import random
+import struct
+
+import numpy as np
+import pytest
+
+from onnx_writer import FLOAT, INT64, Model, _bytes, _number
+
+CASES = 500
+CRASH = (-11, -6, -4, -8, -7)  # SEGV, ABRT, ILL, FPE, BUS
+
+
+def small_model():
+    rng = np.random.default_rng(0)
+    m = Model("small", opset=17)
+
+    def weight(name, *dims):
+        return m.raw(name, FLOAT, list(dims), rng.standard_normal(dims).astype("<f4").tobytes())
+
+    x = m.input("x", FLOAT, ["batch", 3, 8, 8])
+    y = m.node("Relu", [m.node("Conv", [x, weight("w", 4, 3, 3, 3), weight("b", 4)], pads=[1, 1, 1, 1])])
+    y = m.node("Reshape", [y, m.ints("shape", [0, -1])])
+    y = m.node("Add", [m.node("MatMul", [y, weight("u", 256, 10)]), weight("c", 10)])
+    m.node("Softmax", [y], "y", axis=-1)
+    m.output("y", FLOAT, ["batch", 10])
+    return m.bytes()
+
+
+def damaged(data, kind):
+    rng = random.Random(kind)
+    for _ in range(CASES):
+        if kind == "flipped":
+            copy = bytearray(data)
+            copy[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            yield bytes(copy)
+        else:
+            yield data[:rng.randrange(len(data))]
+
+
+def check_all(culmen, tmp_path, data, kind, suffix, *command):
+    path = tmp_path / f"damaged.{suffix}"
+    outcomes = {0: 0, 1: 0}
+    for i, bad in enumerate(damaged(data, kind)):
+        path.write_bytes(bad)
+        done = culmen(*command, path, check=False, timeout=20)
+        assert done.returncode not in CRASH, f"case {i}: {done.stderr[-2000:]}"
+        assert done.returncode in (0, 1), f"case {i}: exit {done.returncode}: {done.stderr}"
+        assert done.returncode == 0 or done.stderr.strip(), f"case {i} says nothing"
+        outcomes[done.returncode] += 1
+    assert outcomes[1] > 0
+
+
+@pytest.mark.parametrize("kind", ["flipped", "truncated"])
+def test_damaged_onnx(culmen, tmp_path, kind):
+    check_all(culmen, tmp_path, small_model(), kind, "onnx", "run", f"--input=x={inputs(tmp_path)}")
+
+
+@pytest.mark.parametrize("kind", ["flipped", "truncated"])
+def test_damaged_plan(culmen, tmp_path, kind):
+    (tmp_path / "m.onnx").write_bytes(small_model())
+    culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan")
+    check_all(culmen, tmp_path, (tmp_path / "m.plan").read_bytes(), kind, "plan", "run", f"--input=x={inputs(tmp_path)}")
+
+
+def inputs(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 3, 8, 8), np.float32))
+    return tmp_path / "x.npy"
+
+
+@pytest.fixture
+def plan(culmen, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(small_model())
+    culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan")
+    return tmp_path / "m.plan"
+
+
+def refused(done, *words):
+    assert done.returncode in (1, 2), done.stderr
+    for word in words:
+        assert word in done.stderr, f"{word!r} is not in {done.stderr!r}"
+
+
+def test_a_damaged_weight_is_found_by_verify(culmen, plan):
+    data = bytearray(plan.read_bytes())
+    data[-100] ^= 0xFF
+    plan.write_bytes(data)
+    assert culmen("inspect", plan, check=False).returncode == 0
+    refused(culmen("inspect", "--verify", plan, check=False), "weights")
+
+
+def test_wrong_inputs_are_named(culmen, plan, tmp_path):
+    np.save(tmp_path / "rank.npy", np.ones((3, 8, 8), np.float32))
+    np.save(tmp_path / "shape.npy", np.ones((1, 3, 8, 9), np.float32))
+    np.save(tmp_path / "dtype.npy", np.ones((1, 3, 8, 8), np.int64))
+    refused(culmen("run", plan, f"--input=x={tmp_path}/rank.npy", check=False), "x", "4", "3")
+    refused(culmen("run", plan, f"--input=x={tmp_path}/shape.npy", check=False), "x", "8", "9")
+    refused(culmen("run", plan, f"--input=x={tmp_path}/dtype.npy", check=False), "x", "f32", "i64")
+    refused(culmen("run", plan, f"--input=z={tmp_path}/shape.npy", check=False), "z")
+    refused(culmen("run", tmp_path / "nothing.plan", check=False), "nothing.plan")
+
+
+def external_model(location):
+    """A model whose weight lives in another file."""
+    weight = _number(1, 4) + _number(2, FLOAT) + _bytes(8, "w") + _number(14, 1)
+    weight += _bytes(13, _bytes(1, "location") + _bytes(2, location))
+    m = Model("external", opset=17)
+    m.input("x", FLOAT, [4])
+    m._graph.append(_bytes(5, weight))
+    m.node("Add", ["x", "w"], "y")
+    m.output("y", FLOAT, [4])
+    return m.bytes()
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "a/../../secret.bin", "link/secret.bin"])
+def test_external_data_stays_in_the_folder_of_the_model(culmen, tmp_path, location):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(struct.pack("<4f", 1, 2, 3, 4))
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "m.onnx").write_bytes(external_model(location))
+    refused(culmen("compile", folder / "m.onnx", "-o", tmp_path / "m.plan", check=False), location.split("/")[-1])
+
+
+def test_external_data_beside_the_model_is_read(culmen, tmp_path):
+    (tmp_path / "w.bin").write_bytes(struct.pack("<4f", 1, 2, 3, 4))
+    (tmp_path / "m.onnx").write_bytes(external_model("w.bin"))
+    np.save(tmp_path / "x.npy", np.ones(4, np.float32))
+    culmen("run", tmp_path / "m.onnx", f"--input=x={tmp_path}/x.npy", f"--output-dir={tmp_path}/out")
+    assert np.load(tmp_path / "out/y.npy").tolist() == [2, 3, 4, 5]
+
+
+def test_every_unsupported_node_is_listed(culmen, tmp_path):
+    m = Model("strange", opset=17)
+    m.input("x", FLOAT, ["n", 4])
+    m.node("Frobnicate", [m.node("Relu", [m.node("Twiddle", ["x"])])], "y")
+    m.output("y", FLOAT, ["n", 4])
+    (tmp_path / "m.onnx").write_bytes(m.bytes())
+    refused(culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", check=False), "Frobnicate", "Twiddle", "17")
+
+
+def test_no_space_for_the_plan(culmen, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(small_model())
+    refused(culmen("compile", tmp_path / "m.onnx", "-o", "/dev/full/m.plan", check=False), "/dev/full")
+
+
+def test_names_with_colons_and_slashes(culmen, tmp_path):
+    m = Model("names", opset=17)
+    m.input("a/b:0", FLOAT, ["n"])
+    m.node("Relu", ["a/b:0"], "c/d:0")
+    m.output("c/d:0", FLOAT, ["n"])
+    (tmp_path / "m.onnx").write_bytes(m.bytes())
+    np.save(tmp_path / "x.npy", np.array([-1, 2], np.float32))
+    culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", "--shape=a/b:0:2")
+    culmen("run", tmp_path / "m.plan", f"--input=a/b:0={tmp_path}/x.npy", f"--output-dir={tmp_path}/out")
+    assert np.load(tmp_path / "out/c_d_0.npy").tolist() == [0, 2]
+
+
+def test_empty_tensors_run(culmen, tmp_path, plan):
+    np.save(tmp_path / "x.npy", np.zeros((0, 3, 8, 8), np.float32))
+    done = culmen("run", plan, f"--input=x={tmp_path}/x.npy", check=False)
+    assert done.returncode in (0, 1) and done.returncode not in CRASH
+
+
+def test_shape_arithmetic_on_int64(culmen, tmp_path):
+    m = Model("shapes", opset=17)
+    m.input("x", INT64, ["n", "m"])
+    m.node("Mul", ["x", m.ints("two", [2])], "y")
+    m.output("y", INT64, ["n", "m"])
+    (tmp_path / "m.onnx").write_bytes(m.bytes())
+    np.save(tmp_path / "x.npy", np.arange(6).reshape(2, 3))
+    culmen("run", tmp_path / "m.onnx", f"--input=x={tmp_path}/x.npy", f"--output-dir={tmp_path}/out")
+    assert np.load(tmp_path / "out/y.npy").tolist() == [[0, 2, 4], [6, 8, 10]]
