@@ -37,6 +37,9 @@
 #ifndef OPS_FUSED_H
 #define OPS_FUSED_H
 
+#include "base/status.h"
+#include "ops/attr.h"
+
 typedef enum activation {
     ACTIVATION_NONE,
     ACTIVATION_RELU,
@@ -80,5 +83,10 @@ typedef enum ew_op {
 } ew_op;
 
 enum { EW_INPUTS_MAX = 8, EW_OUTPUTS_MAX = 4, EW_REGISTERS_MAX = 32, EW_CODE_MAX = 128 };
+
+/* INVALID_ARGUMENT unless the attributes of an Elementwise name only registers, constants and
+ * dtypes that exist, and no instruction writes the register of an input. */
+NODISCARD status elementwise_check(const struct attr_list *attrs, size_t n_in, size_t n_out,
+                                   struct error *err);
 
 #endif

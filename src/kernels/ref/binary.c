@@ -86,8 +86,6 @@
         LOOP(T, member, x | y)                                                                     \
     case OP_BitwiseXor:                                                                            \
         LOOP(T, member, x ^ y)                                                                     \
-    case OP_BitShift:                                                                              \
-        LOOP(T, member, shift((uint64_t)x, (uint64_t)y, is_right))                                 \
     default:                                                                                       \
         break;                                                                                     \
     }
@@ -111,7 +109,15 @@ static uint64_t int_pow(uint64_t x, int64_t y) {
     return r;
 }
 
-static uint64_t shift(uint64_t x, uint64_t y, bool is_right) {
+/* Amounts below 0 or past the width shift everything out. */
+static int64_t shift_i64(int64_t x, int64_t y, bool is_right) {
+    bool is_out = y < 0 || y >= 64;
+    if (is_right)
+        return x >> (is_out ? 63 : y);
+    return is_out ? 0 : (int64_t)((uint64_t)x << y);
+}
+
+static uint64_t shift_u64(uint64_t x, uint64_t y, bool is_right) {
     return y >= 64 ? 0 : is_right ? x >> y : x << y;
 }
 
@@ -129,13 +135,14 @@ static int64_t int_mod(int64_t x, int64_t y, bool is_fmod) {
 
 static void apply_i64(op_id op, union ref_chunk *a, const union ref_chunk *b, int64_t n,
                       struct params p) {
-    bool is_right = p.is_right;
     if (op == OP_Div || op == OP_Mod) {
         for (int64_t i = 0; i < n; i++)
             a->i64[i] = op == OP_Div ? int_div(a->i64[i], b->i64[i])
                                      : int_mod(a->i64[i], b->i64[i], p.is_fmod);
         return;
     }
+    for (int64_t i = 0; op == OP_BitShift && i < n; i++)
+        a->i64[i] = shift_i64(a->i64[i], b->i64[i], p.is_right);
     for (int64_t i = 0; op == OP_PRelu && i < n; i++)
         if (a->i64[i] < 0)
             a->u64[i] *= b->u64[i];
@@ -144,7 +151,6 @@ static void apply_i64(op_id op, union ref_chunk *a, const union ref_chunk *b, in
 
 static void apply_u64(op_id op, union ref_chunk *a, const union ref_chunk *b, int64_t n,
                       struct params p) {
-    bool is_right = p.is_right;
     if (op == OP_Div || op == OP_Mod) {
         for (int64_t i = 0; i < n; i++) {
             uint64_t y = b->u64[i];
@@ -152,6 +158,8 @@ static void apply_u64(op_id op, union ref_chunk *a, const union ref_chunk *b, in
         }
         return;
     }
+    for (int64_t i = 0; op == OP_BitShift && i < n; i++)
+        a->u64[i] = shift_u64(a->u64[i], b->u64[i], p.is_right);
     INT_CASES(uint64_t, u64)
 }
 

@@ -278,7 +278,8 @@ REF(DepthToSpace, ref_accepts_fixed, depth_to_space)
 
 static status space_to_depth(const struct kernel_call *c, const struct kernel_team *t,
                              struct error *err) {
-    static const int perm[6] = {0, 3, 5, 1, 2, 4};
+    static const int dcr[6] = {0, 3, 5, 1, 2, 4}, crd[6] = {0, 1, 3, 5, 2, 4};
+    bool is_crd = str_eq_c(attr_string(c->attrs, "mode", "DCR"), "CRD"); /* opset 28 */
     const struct tensor *in = c->in[0];
     const int64_t *d = in->dims, b = attr_int(c->attrs, "blocksize", 1);
     (void)t;
@@ -287,7 +288,7 @@ static status space_to_depth(const struct kernel_call *c, const struct kernel_te
     const int64_t wanted[4] = {d[0], d[1] * b * b, d[2] / b, d[3] / b};
     const int64_t dims[6] = {d[0], d[1], d[2] / b, b, d[3] / b, b};
     TRY(ref_want_dims("output", c->out[0], wanted, 4, err));
-    permute6(c->out[0]->data, in->data, dtype_size(in->dtype), dims, perm);
+    permute6(c->out[0]->data, in->data, dtype_size(in->dtype), dims, is_crd ? crd : dcr);
     return STATUS_OK;
 }
 

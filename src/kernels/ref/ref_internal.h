@@ -76,7 +76,7 @@ void ref_set_int(struct tensor *t, int64_t i, int64_t v);
 
 /* Row-major positions of an n-dimensional block, with the element offset of up to REF_OPERANDS
  * operands that follow it, each by strides of its own (0: broadcast). */
-enum { REF_OPERANDS = 4 };
+enum { REF_OPERANDS = 8 };
 
 struct ref_walk {
     int rank;
@@ -104,6 +104,20 @@ void ref_walk_next_row(struct ref_walk *w);
 
 /* Copies elements of `size` bytes from operand 1 to operand 0 of the walk, offsets included. */
 void ref_walk_copy(struct ref_walk *w, void *to, const void *from, size_t size);
+
+/* What the tail of Linear, Conv2d and ConvTranspose2d does to a sum. */
+struct ref_tail {
+    const struct tensor *bias, *residual; /* or NULL */
+    bool is_residual_first;
+    int activation;
+    double alpha, beta;
+};
+
+/* `channels`: wanted elements of the bias; `out`: wanted dims of the residual. */
+NODISCARD status ref_tail_read(struct ref_tail *tail, const struct kernel_call *c, int64_t channels,
+                               struct error *err);
+double ref_tail_apply(const struct ref_tail *tail, double sum, int64_t channel, int64_t at);
+double ref_activation(int kind, double x, double alpha, double beta);
 
 /* The dims of `t`, read as [before, dims[axis], after]. */
 struct ref_split {
