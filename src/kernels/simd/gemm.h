@@ -1,0 +1,102 @@
+/* gemm.h - products of matrices, the one engine under Linear, Conv2d, Attention and MatMul
+ * (template; see README).
+ *
+ * y [M, N] = tail(x [M, K] w [K, N] + bias). The rows of x lie anywhere (see gemm.per_line), w is
+ * packed in panels of TILE_COLS columns: panel p is [K / group][width][group] elements, its width
+ * TILE_COLS, in the last panel what is left rounded up to VL; what is padded is zero. `group` is 2
+ * where one instruction takes two neighbours along K (bf16), then an odd K is padded too.
+ *
+ * A tile keeps TILE_ROWS x TILE_COLS sums in registers while it runs over all of K, reading the
+ * rows of x where they are: no packing of x. */
+#ifndef KERNELS_SIMD_GEMM_H
+#define KERNELS_SIMD_GEMM_H
+
+#ifndef SIMD_LEVEL
+#include "kernels/generic/level.h"
+#endif
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kernels/kernel.h"
+#include "ops/fused.h"
+
+enum {
+    TILE_ROWS = 6,
+    TILE_VECS = VL == 16 ? 4 : 2, /* 24 sums of 32 registers, 12 of 16 */
+    TILE_COLS = TILE_VECS * VL,
+};
+
+/* What one tile reads and writes; the assembler knows these offsets. Sizes and steps in bytes. */
+struct tile {
+    const char *row[TILE_ROWS]; /* 0: the rows of x */
+    const int64_t *taps;        /* 48: an offset to each row; K starts anew at each */
+    const int64_t *taps_end;    /* 56 */
+    int64_t k_size;             /* 64: of K at each tap, > 0 */
+    const char *b;              /* 72: the panel */
+    const char *ahead;          /* 80: what to prefetch, */
+    int64_t ahead_step;         /* 88: how far each step of K */
+    const float *init;          /* 96: [rows][cols] what the sums start with */
+    int64_t init_step;          /* 104 */
+    float *c;                   /* 112: [rows][cols] */
+    int64_t c_step;             /* 120 */
+};
+
+/* The inner products of one element type: run[rows - 1][vecs - 1]. */
+struct tile_kind {
+    void (*run[TILE_ROWS][TILE_VECS])(const struct tile *t);
+    int64_t size;  /* bytes an element of x and w */
+    int64_t group; /* neighbours along K that lie side by side in a panel */
+};
+
+/* The end of Linear, Conv2d, ConvTranspose2d: see ops/fused.h. */
+struct tail {
+    activation activation;
+    float alpha, beta;
+    const void *residual; /* [M, ld_residual] or NULL */
+    int64_t ld_residual;
+    bool residual_is_bf16, residual_first;
+    void *y; /* [M, ld_y] */
+    int64_t ld_y;
+    bool y_is_bf16;
+};
+
+struct gemm {
+    const struct tile_kind *kind;
+    int64_t n;
+    /* Row m of x starts at x + m / per_line * line_step + m % per_line * step (bytes), and goes on
+     * for k elements at each tap. */
+    const void *x;
+    int64_t per_line, line_step, step;
+    const int64_t *taps; /* [n_taps] bytes */
+    int64_t n_taps, k;
+    const void *w;     /* packed: n_taps * k rows */
+    const float *bias; /* [n] or NULL */
+    struct tail tail;
+};
+
+/* f32; and bf16, by VDPBF16PS or by widening. */
+extern const struct tile_kind LEVEL(tile_f32), LEVEL(tile_bf16);
+
+/* Rows [m0, m1) of columns [n0, n1); n0 is a multiple of TILE_COLS, n1 too or n. */
+void LEVEL(gemm_run)(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
+
+/* This thread's share of m rows: whole panels when there are enough of them for all threads (each
+ * then streams its own weights), else blocks of rows. */
+void LEVEL(gemm_share)(const struct gemm *g, int64_t m, const struct kernel_team *t);
+
+/* The tail alone: sums [rows][cols] (row step `sums_step` floats) for columns n0 ... of rows m0 ... */
+void LEVEL(tail_run)(const struct tail *t, const float *sums, int64_t sums_step, int64_t m0,
+                     int64_t rows, int64_t n0, int64_t cols);
+
+/* Bytes of w [k, n] packed, and the packing of element (i, j) at w + i * step_k + j * step_n
+ * elements. Columns [n0, n1) only: several threads may share the work, n0 as in gemm_run. */
+size_t LEVEL(gemm_packed_size)(const struct tile_kind *kind, int64_t k, int64_t n);
+void LEVEL(gemm_pack)(const struct tile_kind *kind, const void *w, int64_t k, int64_t n,
+                      int64_t step_k, int64_t step_n, int64_t n0, int64_t n1, void *to);
+
+/* The attributes of a tail and its operands (NULL residual: none). */
+void LEVEL(tail_init)(struct tail *t, const struct attr_list *attrs, const struct tensor *residual,
+                      struct tensor *y, int64_t n);
+
+#endif

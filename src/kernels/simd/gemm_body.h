@@ -1,0 +1,208 @@
+/* gemm_body.h - defines what gemm.h declares, but for the tiles (template; see README). */
+#ifndef KERNELS_SIMD_GEMM_BODY_H
+#define KERNELS_SIMD_GEMM_BODY_H
+
+#include "kernels/simd/gemm.h"
+#include "kernels/simd/math.h"
+
+#include <string.h>
+
+/* Rows of x that are multiplied with all panels before the next rows: they stay in L2 or L3. */
+enum { GEMM_ROWS_MAX = 64 * TILE_ROWS };
+
+/* The tail of a row of `cols` sums; `kind` is a constant. */
+SIMD_INLINE void tail_rows(const struct tail *t, activation kind, const float *sums,
+                           int64_t sums_step, int64_t m0, int64_t rows, int64_t n0, int64_t cols) {
+    vf alpha = vf_set(t->alpha), beta = vf_set(t->beta);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t y = (m0 + r) * t->ld_y + n0, res = (m0 + r) * t->ld_residual + n0;
+        for (int64_t j = 0; j < cols; j += VL) {
+            int64_t n = cols - j;
+            vf v = vf_load(sums + r * sums_step + j), s = vf_set(0);
+            if (t->residual)
+                s = vf_load_as(t->residual_is_bf16, t->residual, res + j, n);
+            if (t->residual_first)
+                v += s;
+            v = vf_activate(kind, v, alpha, beta, false);
+            if (!t->residual_first)
+                v += s;
+            vf_store_as(t->y_is_bf16, t->y, y + j, v, n);
+        }
+    }
+}
+
+/* GELU for bf16 results needs fewer terms; the commonest case of transformers. */
+static void tail_gelu_bf16(const struct tail *t, const float *sums, int64_t sums_step, int64_t m0,
+                           int64_t rows, int64_t n0, int64_t cols) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < cols; j += VL)
+            vf_store_as(true, t->y, (m0 + r) * t->ld_y + n0 + j,
+                        vf_gelu(vf_load(sums + r * sums_step + j), true), cols - j);
+}
+
+void LEVEL(tail_run)(const struct tail *t, const float *sums, int64_t sums_step, int64_t m0,
+                     int64_t rows, int64_t n0, int64_t cols) {
+#define TAIL(kind)                                                                                 \
+    case kind:                                                                                     \
+        tail_rows(t, kind, sums, sums_step, m0, rows, n0, cols);                                   \
+        break;
+    if (t->activation == ACTIVATION_GELU_ERF && t->y_is_bf16 && !t->residual) {
+        tail_gelu_bf16(t, sums, sums_step, m0, rows, n0, cols);
+        return;
+    }
+    switch (t->activation) {
+        TAIL(ACTIVATION_NONE)
+        TAIL(ACTIVATION_RELU)
+        TAIL(ACTIVATION_CLIP)
+        TAIL(ACTIVATION_GELU_ERF)
+        TAIL(ACTIVATION_GELU_TANH)
+        TAIL(ACTIVATION_SILU)
+        TAIL(ACTIVATION_SIGMOID)
+        TAIL(ACTIVATION_TANH)
+        TAIL(ACTIVATION_HARD_SIGMOID)
+        TAIL(ACTIVATION_HARD_SWISH)
+        TAIL(ACTIVATION_LEAKY_RELU)
+    case ACTIVATION_COUNT:
+        break;
+    }
+#undef TAIL
+}
+
+void LEVEL(tail_init)(struct tail *t, const struct attr_list *attrs, const struct tensor *residual,
+                      struct tensor *y, int64_t n) {
+    *t = (struct tail){
+        .activation = (activation)attr_int(attrs, "activation", ACTIVATION_NONE),
+        .alpha = attr_float(attrs, "alpha", 0),
+        .beta = attr_float(attrs, "beta", 0),
+        .residual_first = attr_int(attrs, "residual_first", 0) != 0,
+        .residual = residual ? residual->data : NULL,
+        .residual_is_bf16 = residual && residual->dtype == DTYPE_BF16,
+        .ld_residual = n,
+        .y = y->data,
+        .ld_y = n,
+        .y_is_bf16 = y->dtype == DTYPE_BF16,
+    };
+}
+
+/* Columns of the panel that starts at column n, as stored. */
+static int64_t panel_width(int64_t n, int64_t n_all) {
+    int64_t cols = n_all - n < TILE_COLS ? n_all - n : TILE_COLS;
+    return (cols + VL - 1) / VL * VL;
+}
+
+/* Whether a tile may write its sums straight to y. */
+static bool tail_is_plain(const struct tail *t, int64_t cols) {
+    return t->activation == ACTIVATION_NONE && !t->residual && !t->y_is_bf16 && cols % VL == 0;
+}
+
+/* One panel times rows [m0, m1). `next` is what comes into the cache meanwhile, or NULL. */
+static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, const char *panel,
+                       const char *next) {
+    float bias[TILE_COLS] __attribute__((aligned(64))) = {0};
+    float sums[TILE_ROWS * TILE_COLS] __attribute__((aligned(64)));
+    const struct tile_kind *kind = g->kind;
+    int64_t cols = g->n - n0 < TILE_COLS ? g->n - n0 : TILE_COLS;
+    int64_t vecs = (cols + VL - 1) / VL, steps = (g->k + kind->group - 1) / kind->group;
+    int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
+    if (g->bias)
+        memcpy(bias, g->bias + n0, (size_t)cols * sizeof *bias);
+    bool plain = tail_is_plain(&g->tail, cols);
+    struct tile t = {
+        .taps = g->taps,
+        .taps_end = g->taps + g->n_taps,
+        .k_size = steps * kind->group * kind->size,
+        .b = panel,
+        .ahead = next ? next : panel,
+        .ahead_step = next ? (vecs * VL * kind->group * kind->size + blocks - 1) / blocks : 0,
+        .init = bias,
+        .c = sums,
+        .c_step = (int64_t)sizeof(float) * (plain ? g->tail.ld_y : TILE_COLS),
+    };
+    int64_t line = m0 / g->per_line, column = m0 % g->per_line;
+    for (int64_t m = m0; m < m1; m += TILE_ROWS) {
+        int64_t rows = m1 - m < TILE_ROWS ? m1 - m : TILE_ROWS;
+        for (int64_t r = 0; r < rows; r++) {
+            t.row[r] = (const char *)g->x + line * g->line_step + column * g->step;
+            if (++column == g->per_line) {
+                column = 0;
+                line++;
+            }
+        }
+        if (plain)
+            t.c = (float *)g->tail.y + m * g->tail.ld_y + n0;
+        kind->run[rows - 1][vecs - 1](&t);
+        t.ahead += t.ahead_step * steps * g->n_taps;
+        if (!plain)
+            LEVEL(tail_run)(&g->tail, sums, TILE_COLS, m, rows, n0, cols);
+    }
+}
+
+/* K = 0: the sums are the bias. */
+static void gemm_empty(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+    float bias[TILE_COLS] = {0};
+    for (int64_t n = n0; n < n1; n += TILE_COLS) {
+        int64_t cols = n1 - n < TILE_COLS ? n1 - n : TILE_COLS;
+        if (g->bias)
+            memcpy(bias, g->bias + n, (size_t)cols * sizeof *bias);
+        for (int64_t m = m0; m < m1; m++)
+            LEVEL(tail_run)(&g->tail, bias, 0, m, 1, n, cols);
+    }
+}
+
+void LEVEL(gemm_run)(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+    const struct tile_kind *kind = g->kind;
+    int64_t rows = (g->k + kind->group - 1) / kind->group * kind->group * g->n_taps;
+    int64_t panel_size = rows * TILE_COLS * kind->size;
+    if (!rows) {
+        gemm_empty(g, m0, m1, n0, n1);
+        return;
+    }
+    for (int64_t m = m0; m < m1; m += GEMM_ROWS_MAX) {
+        int64_t end = m1 - m < GEMM_ROWS_MAX ? m1 : m + GEMM_ROWS_MAX;
+        for (int64_t n = n0; n < n1; n += TILE_COLS) {
+            const char *panel = (const char *)g->w + n / TILE_COLS * panel_size;
+            bool is_full = n + 2 * TILE_COLS <= n1;
+            gemm_panel(g, m, end, n, panel, is_full ? panel + panel_size : NULL);
+        }
+    }
+}
+
+void LEVEL(gemm_share)(const struct gemm *g, int64_t m, const struct kernel_team *t) {
+    int64_t panels = (g->n + TILE_COLS - 1) / TILE_COLS, from, to;
+    if (panels % t->n_threads == 0 || panels >= 4 * (int64_t)t->n_threads) {
+        kernel_share(t, g->n, TILE_COLS, &from, &to);
+        LEVEL(gemm_run)(g, 0, m, from, to);
+    } else {
+        kernel_share(t, m, TILE_ROWS, &from, &to);
+        LEVEL(gemm_run)(g, from, to, 0, g->n);
+    }
+}
+
+size_t LEVEL(gemm_packed_size)(const struct tile_kind *kind, int64_t k, int64_t n) {
+    int64_t rows = (k + kind->group - 1) / kind->group * kind->group;
+    int64_t last = n / TILE_COLS * TILE_COLS;
+    int64_t cols = last + (last < n ? panel_width(last, n) : 0);
+    return (size_t)(rows * cols * kind->size);
+}
+
+void LEVEL(gemm_pack)(const struct tile_kind *kind, const void *w, int64_t k, int64_t n,
+                      int64_t step_k, int64_t step_n, int64_t n0, int64_t n1, void *to) {
+    int64_t group = kind->group, rows = (k + group - 1) / group * group, size = kind->size;
+    for (int64_t p = n0; p < n1; p += TILE_COLS) {
+        int64_t width = panel_width(p, n), cols = n - p < width ? n - p : width;
+        char *panel = (char *)to + p * rows * size;
+        if (cols < width || rows > k)
+            memset(panel, 0, (size_t)(rows * width * size));
+        for (int64_t i = 0; i < k; i++) {
+            int64_t at = i / group * width * group + i % group, from = i * step_k + p * step_n;
+            if (size == 4)
+                for (int64_t j = 0; j < cols; j++)
+                    ((uint32_t *)panel)[at + j] = ((const uint32_t *)w)[from + j * step_n];
+            else
+                for (int64_t j = 0; j < cols; j++)
+                    ((uint16_t *)panel)[at + j * group] = ((const uint16_t *)w)[from + j * step_n];
+        }
+    }
+}
+
+#endif

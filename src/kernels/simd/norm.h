@@ -1,0 +1,122 @@
+/* norm.h - LayerNorm, RMSNorm and L2 normalisation of the last axis, with the residual that comes
+ * before it and a second output (template; see README). */
+#ifndef KERNELS_SIMD_NORM_H
+#define KERNELS_SIMD_NORM_H
+
+#include "kernels/kernel.h"
+#include "kernels/simd/math.h"
+
+struct norm {
+    const void *x, *residual;  /* [rows, d] */
+    const float *scale, *bias; /* [d] or NULL */
+    void *y, *y2, *sum;        /* [rows, d]; y2 and sum may be NULL */
+    bool x_is_bf16, residual_is_bf16, y_is_bf16, y2_is_bf16, sum_is_bf16;
+    bool is_layer, is_l2;
+    int64_t d;
+    float epsilon;
+};
+
+static bool norm_accepts(const struct kernel_call *c) {
+    for (size_t i = 0; i < c->n_in; i++)
+        if (c->in[i] && c->in[i]->dtype != DTYPE_F32 &&
+            (c->in[i]->dtype != DTYPE_BF16 || i == 1 || i == 2))
+            return false;
+    return c->in[0]->rank >= 1;
+}
+
+/* s = x + residual at element i of the row that starts at `row`. */
+SIMD_INLINE vf norm_load(const struct norm *n, int64_t row, int64_t i) {
+    vf v = vf_load_as(n->x_is_bf16, n->x, row + i, n->d - i);
+    if (n->residual)
+        v += vf_load_as(n->residual_is_bf16, n->residual, row + i, n->d - i);
+    return v;
+}
+
+/* The first n lanes; the others zero. */
+SIMD_INLINE vf norm_lanes(vf v, int64_t n) {
+    if (n >= VL)
+        return v;
+    float lanes[VL] = {0};
+    vf_store_n(lanes, v, n);
+    return vf_load(lanes);
+}
+
+static void norm_row(const struct norm *n, int64_t row) {
+    vf total = vf_set(0), squares = vf_set(0);
+    float mean = 0;
+    if (n->is_layer) {
+        for (int64_t i = 0; i < n->d; i += VL)
+            total += norm_load(n, row, i);
+        mean = vf_reduce_add(total) / (float)n->d;
+    }
+    for (int64_t i = 0; i < n->d; i += VL) {
+        vf v = norm_lanes(norm_load(n, row, i) - vf_set(mean), n->d - i);
+        squares = vf_fma(v, v, squares);
+    }
+    float s = vf_reduce_add(squares), root = sqrtf(s), factor;
+    if (n->is_l2)
+        factor = 1 / (root > n->epsilon ? root : n->epsilon);
+    else
+        factor = 1 / sqrtf(s / (float)n->d + n->epsilon);
+    for (int64_t i = 0; i < n->d; i += VL) {
+        int64_t left = n->d - i;
+        vf v = norm_load(n, row, i);
+        if (n->sum)
+            vf_store_as(n->sum_is_bf16, n->sum, row + i, v, left);
+        v = (v - vf_set(mean)) * vf_set(factor);
+        if (n->scale)
+            v *= vf_load_as(false, n->scale, i, left);
+        if (n->bias)
+            v += vf_load_as(false, n->bias, i, left);
+        vf_store_as(n->y_is_bf16, n->y, row + i, v, left);
+        if (n->y2)
+            vf_store_as(n->y2_is_bf16, n->y2, row + i, v, left);
+    }
+}
+
+static const struct tensor *norm_operand(const struct kernel_call *c, size_t i) {
+    return i < c->n_in ? c->in[i] : NULL;
+}
+
+static status norm_run(const struct kernel_call *c, const struct kernel_team *t,
+                       struct error *err) {
+    (void)err;
+    const struct tensor *x = c->in[0], *residual = norm_operand(c, 3);
+    const struct tensor *scale = norm_operand(c, 1), *bias = norm_operand(c, 2);
+    struct tensor *y = c->out[0], *y2 = c->n_out > 1 ? c->out[1] : NULL;
+    struct tensor *sum = c->n_out > 2 ? c->out[2] : NULL;
+    str kind = attr_string(c->attrs, "kind", "layer");
+    struct norm n = {
+        .x = x->data,
+        .x_is_bf16 = x->dtype == DTYPE_BF16,
+        .residual = residual ? residual->data : NULL,
+        .residual_is_bf16 = residual && residual->dtype == DTYPE_BF16,
+        .scale = scale ? scale->data : NULL,
+        .bias = bias ? bias->data : NULL,
+        .y = y->data,
+        .y_is_bf16 = y->dtype == DTYPE_BF16,
+        .y2 = y2 ? y2->data : NULL,
+        .y2_is_bf16 = y2 && y2->dtype == DTYPE_BF16,
+        .sum = sum ? sum->data : NULL,
+        .sum_is_bf16 = sum && sum->dtype == DTYPE_BF16,
+        .is_layer = str_eq_c(kind, "layer"),
+        .is_l2 = str_eq_c(kind, "l2"),
+        .d = x->dims[x->rank - 1],
+        .epsilon = attr_float(c->attrs, "epsilon", 1e-5f),
+    };
+    int64_t from, to;
+    kernel_share(t, dims_product(x->dims, x->rank - 1u), 1, &from, &to);
+    for (int64_t i = from; i < to; i++)
+        norm_row(&n, i * n.d);
+    return STATUS_OK;
+}
+
+const struct kernel LEVEL(norm) = {
+    .name = LEVEL_NAME ".norm",
+    .isa = LEVEL_ISA,
+    .op = OP_Norm,
+    .accepts = norm_accepts,
+    .run = norm_run,
+};
+
+#endif

@@ -1,0 +1,522 @@
+/* Every fast kernel of this machine against the reference kernel of its operator, over shapes with
+ * tails, primes, ones and zeros. Each tensor ends at a page that must not be touched. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kernels/kernel.h"
+#include "ops/fused.h"
+#include "support/test.h"
+#include "tensor/convert.h"
+
+enum { TENSORS_MAX = 16, THREADS_MAX = 3, PAGE = 4096 };
+
+/* `size` bytes that end where a page without rights begins (8 bytes before it at most). */
+static void *guarded_new(size_t size) {
+    size_t room = (size + PAGE - 1) / PAGE * PAGE;
+    char *p = mmap(NULL, room + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(p + room, PAGE, PROT_NONE);
+    return p + (room - size);
+}
+
+static void guarded_free(void *p, size_t size) {
+    size_t room = (size + PAGE - 1) / PAGE * PAGE;
+    munmap((char *)p - (room - size), room + PAGE);
+}
+
+static uint32_t seed = 1;
+static float random_float(void) { /* -1 .. 1 */
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(int32_t)seed / 2147483648.f;
+}
+
+static struct tensor tensor_of(dtype t, int rank, const int64_t *dims) {
+    struct tensor x = {.dtype = t, .rank = (uint8_t)rank};
+    memcpy(x.dims, dims, (size_t)rank * sizeof *dims);
+    CHECK(tensor_size(t, dims, (size_t)rank, &x.size));
+    x.data = guarded_new(x.size);
+    for (int64_t i = 0; i < tensor_n_elements(&x); i++) {
+        if (t == DTYPE_F32)
+            ((float *)x.data)[i] = random_float();
+        else if (t == DTYPE_BF16)
+            ((uint16_t *)x.data)[i] = bf16_from_f32(random_float());
+    }
+    return x;
+}
+#define DIMS(...)                                                                                  \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]) {                                     \
+        __VA_ARGS__                                                                                \
+    }
+#define TENSOR(t, ...) tensor_of(DTYPE_##t, DIMS(__VA_ARGS__))
+
+static struct attr attr_of_int(const char *name, int64_t value) {
+    struct attr a = {.name = str_from_c(name), .kind = ATTR_INT};
+    a.i = value;
+    return a;
+}
+
+static struct attr attr_of_ints(const char *name, size_t n, const int64_t *values) {
+    struct attr a = {.name = str_from_c(name), .kind = ATTR_INTS, .n = n};
+    a.ints = values;
+    return a;
+}
+
+static struct attr attr_of_float(const char *name, float value) {
+    struct attr a = {.name = str_from_c(name), .kind = ATTR_FLOAT};
+    a.f = value;
+    return a;
+}
+
+static struct attr attr_of_floats(const char *name, size_t n, const float *values) {
+    struct attr a = {.name = str_from_c(name), .kind = ATTR_FLOATS, .n = n};
+    a.floats = values;
+    return a;
+}
+
+static struct attr attr_of_string(const char *name, const char *value) {
+    struct attr a = {.name = str_from_c(name), .kind = ATTR_STRING};
+    a.s = str_from_c(value);
+    return a;
+}
+
+static float element(const struct tensor *t, int64_t i) {
+    return t->dtype == DTYPE_F32    ? ((const float *)t->data)[i]
+           : t->dtype == DTYPE_BF16 ? bf16_to_f32(((const uint16_t *)t->data)[i])
+                                    : 0;
+}
+
+/* One call, run by all fast kernels that accept it and by the reference. */
+struct check {
+    op_id op;
+    int opset;
+    struct attr attrs[12];
+    size_t n_attrs;
+    struct tensor in[TENSORS_MAX], out[4];
+    size_t n_in, n_out;
+    unsigned constants, absent; /* bit i: input i */
+    double tolerance;           /* of the output's range */
+};
+
+struct worker {
+    const struct kernel_call *call;
+    struct kernel_team team;
+    status result;
+    struct error err;
+};
+
+static void meet(void *arg) {
+    pthread_barrier_wait(arg);
+}
+
+static void *work(void *arg) {
+    struct worker *w = arg;
+    w->result = w->call->kernel->run(w->call, &w->team, &w->err);
+    return NULL;
+}
+
+static status run_team(const struct kernel_call *c, unsigned n_threads) {
+    pthread_barrier_t barrier;
+    pthread_t threads[THREADS_MAX];
+    struct worker workers[THREADS_MAX];
+    pthread_barrier_init(&barrier, NULL, n_threads);
+    for (unsigned i = 0; i < n_threads; i++) {
+        workers[i] = (struct worker){c, {i, n_threads, meet, &barrier}, STATUS_OK, {0}};
+        pthread_create(&threads[i], NULL, work, &workers[i]);
+    }
+    status s = STATUS_OK;
+    for (unsigned i = 0; i < n_threads; i++) {
+        pthread_join(threads[i], NULL);
+        s = s != STATUS_OK ? s : workers[i].result;
+    }
+    pthread_barrier_destroy(&barrier);
+    return s;
+}
+
+/* Prepares and runs the call with freshly guarded scratch. */
+static status run_call(struct kernel_call *c, unsigned n_threads) {
+    const struct kernel *k = c->kernel;
+    struct error err = {0};
+    void *state = calloc(1, k->state_size + 1);
+    c->state = state;
+    status s = k->prepare ? k->prepare(c, state, &err) : STATUS_OK;
+    c->scratch_size = k->scratch ? (k->scratch(c, n_threads) + 63) / 64 * 64 : 0;
+    c->scratch = guarded_new(c->scratch_size);
+    memset(c->scratch, 0xff, c->scratch_size);
+    if (s == STATUS_OK)
+        s = run_team(c, k->is_serial ? 1 : n_threads);
+    guarded_free(c->scratch, c->scratch_size);
+    free(state);
+    return s;
+}
+
+static void compare(const struct tensor *got, const struct tensor *want, double tolerance,
+                    const char *name, const char *what) {
+    double range = 1e-30, worst = 0;
+    for (int64_t i = 0; i < tensor_n_elements(want); i++)
+        range = fmax(range, fabs((double)element(want, i)));
+    for (int64_t i = 0; i < tensor_n_elements(want); i++) {
+        double e = fabs((double)element(got, i) - (double)element(want, i));
+        worst = isnan(e) ? INFINITY : fmax(worst, e / range);
+    }
+    if (want->dtype == DTYPE_BF16)
+        tolerance = fmax(tolerance, 1. / 128);
+    if (!(worst <= tolerance))
+        test_fail(__FILE__, __LINE__, "%s on %s: error %.2g of the range, limit %.2g", name, what,
+                  worst, tolerance);
+}
+
+/* Runs `c` with kernel `k`, comparing with the outputs at `want`; false: k does not accept it. */
+static bool check_kernel(const struct check *c, const struct kernel *k, const struct tensor *want,
+                         const char *what) {
+    struct tensor in[TENSORS_MAX], out[4];
+    const struct tensor *ins[TENSORS_MAX];
+    struct tensor *outs[4];
+    void *packed[TENSORS_MAX] = {0};
+    size_t packed_size[TENSORS_MAX] = {0};
+    struct attr_list attrs = {c->attrs, c->n_attrs};
+    for (size_t i = 0; i < c->n_in; i++) {
+        in[i] = c->in[i];
+        ins[i] = c->absent >> i & 1 ? NULL : &in[i];
+    }
+    for (size_t i = 0; i < c->n_out; i++) {
+        out[i] = tensor_of(want[i].dtype, want[i].rank, want[i].dims);
+        outs[i] = &out[i];
+    }
+    struct kernel_call call = {k, c->op, c->opset, &attrs, ins, outs, c->n_in, c->n_out, 0, 0, 0};
+    bool accepted = !k->accepts || k->accepts(&call);
+    for (size_t i = 0; accepted && i < c->n_in; i++) {
+        size_t size = c->constants >> i & 1 && k->packed_size ? k->packed_size(&call, i) : 0;
+        if (!size)
+            continue;
+        packed[i] = guarded_new((size + 63) / 64 * 64);
+        packed_size[i] = (size + 63) / 64 * 64;
+        k->pack(&call, i, packed[i]);
+    }
+    for (size_t i = 0; i < c->n_in; i++)
+        if (packed[i])
+            in[i].data = packed[i];
+    for (unsigned n = 1; accepted && n <= THREADS_MAX; n += 2) {
+        CHECK_EQ(run_call(&call, n), STATUS_OK);
+        for (size_t i = 0; i < c->n_out; i++)
+            compare(&out[i], &want[i], c->tolerance, k->name, what);
+    }
+    for (size_t i = 0; i < c->n_in; i++)
+        if (packed[i])
+            guarded_free(packed[i], packed_size[i]);
+    for (size_t i = 0; i < c->n_out; i++)
+        guarded_free(out[i].data, out[i].size);
+    return accepted;
+}
+
+/* Frees the operands; the number of kernels that ran. */
+static int check_all(struct check *c, const char *what) {
+    int n = 0;
+    const struct tensor *ins[TENSORS_MAX];
+    struct tensor *outs[4];
+    struct attr_list attrs = {c->attrs, c->n_attrs};
+    c->tolerance = c->tolerance > 0 ? c->tolerance : 2e-6;
+    c->opset = c->opset ? c->opset : 17;
+    for (size_t i = 0; i < c->n_in; i++)
+        ins[i] = c->absent >> i & 1 ? NULL : &c->in[i];
+    for (size_t i = 0; i < c->n_out; i++)
+        outs[i] = &c->out[i];
+    struct kernel_call call = {kernel_ref(c->op), c->op,    c->opset, &attrs, ins, outs,
+                               c->n_in,           c->n_out, 0,        0,      0};
+    CHECK(!call.kernel->accepts || call.kernel->accepts(&call));
+    CHECK_EQ(run_call(&call, 1), STATUS_OK);
+    for (size_t i = 0; kernel_at(i); i++) {
+        const struct kernel *k = kernel_at(i);
+        if (k->op == c->op && k != kernel_ref(c->op) && k->isa <= isa_host())
+            n += check_kernel(c, k, c->out, what);
+    }
+    for (size_t i = 0; i < c->n_in; i++)
+        if (!(c->absent >> i & 1))
+            guarded_free(c->in[i].data, c->in[i].size);
+    for (size_t i = 0; i < c->n_out; i++)
+        guarded_free(c->out[i].data, c->out[i].size);
+    return n;
+}
+
+static const dtype types[] = {DTYPE_F32, DTYPE_BF16};
+
+TEST(matmul_multiplies_any_shape) {
+    static const int64_t shapes[][3] = {{1, 1, 2},    {5, 7, 4},    {6, 64, 32},   {13, 65, 10},
+                                        {49, 130, 8}, {400, 48, 6}, {0, 4, 4},     {3, 0, 4},
+                                        {7, 9, 0},    {17, 33, 21}, {97, 101, 103}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 2; t++) {
+            int64_t m = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
+            struct check c = {
+                .op = OP_MatMul,
+                .in = {tensor_of(types[t], DIMS(2, 1, m, k)), tensor_of(types[t], DIMS(3, k, n))},
+                .n_in = 2,
+                .out = {tensor_of(types[t], DIMS(2, 3, m, n))},
+                .n_out = 1};
+            char what[64];
+            snprintf(what, sizeof what, "%s [%d,%d]x[%d,%d]", dtype_name(types[t]), (int)m, (int)k,
+                     (int)k, (int)n);
+            CHECK(check_all(&c, what) > 1);
+            struct check one = {
+                .op = OP_MatMul,
+                .in = {tensor_of(types[t], DIMS(m, k)), tensor_of(types[t], DIMS(k, n))},
+                .n_in = 2,
+                .out = {TENSOR(F32, m, n)},
+                .n_out = 1};
+            CHECK(check_all(&one, what) > 1);
+        }
+}
+
+TEST(softmax_sums_to_one_along_the_last_axis) {
+    static const int64_t lengths[] = {1, 2, 15, 16, 17, 127, 1000};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (int t = 0; t < 2; t++) {
+            struct check c = {.op = OP_Softmax,
+                              .attrs = {attr_of_int("axis", -1)},
+                              .n_attrs = 1,
+                              .in = {tensor_of(types[t], DIMS(2, 5, lengths[i]))},
+                              .n_in = 1,
+                              .out = {tensor_of(types[t], DIMS(2, 5, lengths[i]))},
+                              .n_out = 1};
+            CHECK(check_all(&c, "softmax") > 0);
+        }
+}
+
+TEST(reductions_run_over_last_and_middle_axes) {
+    static const op_id ops[] = {OP_ReduceMean, OP_ReduceMax, OP_ReduceMin, OP_ReduceSum};
+    static const int64_t last[] = {-1}, middle[] = {1, 2};
+    for (size_t i = 0; i < 4; i++)
+        for (int64_t n = 1; n < 40; n += 9) {
+            struct check c = {.op = ops[i],
+                              .opset = 12,
+                              .attrs = {attr_of_ints("axes", 1, last), attr_of_int("keepdims", 1)},
+                              .n_attrs = 2,
+                              .in = {TENSOR(F32, 3, 5, n)},
+                              .n_in = 1,
+                              .out = {TENSOR(F32, 3, 5, 1)},
+                              .n_out = 1};
+            CHECK(check_all(&c, "last axis") > 0);
+            struct check m = {
+                .op = ops[i],
+                .opset = 12,
+                .attrs = {attr_of_ints("axes", 2, middle), attr_of_int("keepdims", 0)},
+                .n_attrs = 2,
+                .in = {TENSOR(F32, 2, 7, 5, n)},
+                .n_in = 1,
+                .out = {TENSOR(F32, 2, n)},
+                .n_out = 1};
+            CHECK(check_all(&m, "middle axes") > 0);
+        }
+}
+
+TEST(cast_widens_and_narrows) {
+    for (int64_t n = 0; n < 200; n += 33) {
+        struct check c = {.op = OP_Cast,
+                          .attrs = {attr_of_int("to", 16)},
+                          .n_attrs = 1,
+                          .in = {TENSOR(F32, n)},
+                          .n_in = 1,
+                          .out = {TENSOR(BF16, n)},
+                          .n_out = 1};
+        CHECK(check_all(&c, "to bf16") > 0);
+        struct check w = {.op = OP_Cast,
+                          .attrs = {attr_of_int("to", 1)},
+                          .n_attrs = 1,
+                          .in = {TENSOR(BF16, n)},
+                          .n_in = 1,
+                          .out = {TENSOR(F32, n)},
+                          .n_out = 1};
+        CHECK(check_all(&w, "to f32") > 0);
+    }
+}
+
+TEST(transpose_permutes_any_axes) {
+    static const int64_t perms[][4] = {{0, 2, 3, 1}, {0, 3, 1, 2}, {0, 2, 1, 3}, {3, 2, 1, 0},
+                                       {1, 0, 3, 2}, {0, 1, 2, 3}, {2, 3, 0, 1}, {0, 1, 3, 2}};
+    static const int64_t shapes[][4] = {
+        {2, 3, 17, 19}, {1, 64, 7, 7}, {1, 1, 5, 1}, {2, 0, 3, 4}, {3, 33, 1, 18}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (size_t p = 0; p < sizeof perms / sizeof *perms; p++)
+            for (int t = 0; t < 2; t++) {
+                int64_t out[4];
+                for (int d = 0; d < 4; d++)
+                    out[d] = shapes[s][perms[p][d]];
+                struct check c = {.op = OP_Transpose,
+                                  .attrs = {attr_of_ints("perm", 4, perms[p])},
+                                  .n_attrs = 1,
+                                  .in = {tensor_of(types[t], 4, shapes[s])},
+                                  .n_in = 1,
+                                  .out = {tensor_of(types[t], 4, out)},
+                                  .n_out = 1,
+                                  .tolerance = 1e-30};
+                CHECK(check_all(&c, "transpose") > 0);
+            }
+}
+
+TEST(gather_takes_rows_and_counts_from_the_end) {
+    struct check c = {.op = OP_Gather,
+                      .in = {TENSOR(F32, 11, 5), TENSOR(I64, 2, 3)},
+                      .n_in = 2,
+                      .out = {TENSOR(F32, 2, 3, 5)},
+                      .n_out = 1};
+    memcpy(c.in[1].data, (int64_t[]){0, 10, -1, -11, 3, 3}, 48);
+    CHECK(check_all(&c, "gather") > 0);
+}
+
+/* Linear with every tail that the operands allow. */
+static void check_linear(int64_t m, int64_t n, int64_t k, int variant) {
+    dtype t = types[variant & 1];
+    struct check c = {.op = OP_Linear,
+                      .in = {tensor_of(t, DIMS(m, k)), tensor_of(t, DIMS(k, n)), TENSOR(F32, n),
+                             tensor_of(types[variant >> 1 & 1], DIMS(m, n))},
+                      .n_in = 4,
+                      .constants = 2,
+                      .out = {tensor_of(types[variant >> 2 & 1], DIMS(m, n))},
+                      .n_out = 1};
+    c.attrs[c.n_attrs++] = attr_of_int("activation", variant % ACTIVATION_COUNT);
+    c.attrs[c.n_attrs++] =
+        attr_of_float("alpha", variant % ACTIVATION_COUNT == ACTIVATION_CLIP ? -0.5f : 0.7f);
+    c.attrs[c.n_attrs++] = attr_of_float("beta", 0.6f);
+    c.attrs[c.n_attrs++] = attr_of_int("dtype", types[variant >> 2 & 1]);
+    c.attrs[c.n_attrs++] = attr_of_int("residual_first", variant >> 3 & 1);
+    for (unsigned i = 2; i < 4; i++)
+        if (variant >> (2 + i) & 1) {
+            guarded_free(c.in[i].data, c.in[i].size);
+            c.absent |= 1u << i;
+        }
+    char what[96];
+    snprintf(what, sizeof what, "%s %dx%dx%d variant %d", dtype_name(t), (int)m, (int)n, (int)k,
+             variant);
+    CHECK(check_all(&c, what) > 0);
+}
+
+TEST(linear_multiplies_any_shape_with_any_tail) {
+    static const int64_t shapes[][3] = {{1, 1, 1},    {6, 64, 16},  {7, 65, 17},  {13, 47, 33},
+                                        {5, 100, 31}, {0, 5, 3},    {3, 0, 2},    {2, 3, 0},
+                                        {50, 130, 9}, {400, 17, 3}, {12, 192, 40}};
+    int variant = 0;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int v = 0; v < 12; v++, variant++)
+            check_linear(shapes[i][0], shapes[i][1], shapes[i][2], variant % 64);
+}
+
+static void check_attention(int64_t sq, int64_t sk, int64_t size, int64_t size_v, int variant) {
+    enum { BATCH = 2, HEADS = 3 };
+    static const int64_t masks[][4] = {
+        {BATCH, 1, 1, -1}, {1, 1, -2, -1}, {BATCH, HEADS, -2, -1}, {1, 1, 1, 1}};
+    dtype t = types[variant & 1];
+    int64_t mask[4];
+    for (int i = 0; i < 4; i++) {
+        int64_t d = masks[variant % 4][i];
+        mask[i] = d == -1 ? sk : d == -2 ? sq : d;
+    }
+    struct check c = {.op = OP_Attention,
+                      .in = {tensor_of(t, DIMS(BATCH, sq, HEADS * size + 4)),
+                             tensor_of(t, DIMS(BATCH, sk, HEADS * size)),
+                             tensor_of(t, DIMS(BATCH, sk, HEADS * size_v + 2)),
+                             tensor_of(DTYPE_F32, 4, mask)},
+                      .n_in = variant & 4 ? 4 : 3,
+                      .out = {tensor_of(types[variant >> 3 & 1], DIMS(BATCH, sq, HEADS * size_v))},
+                      .n_out = 1,
+                      .tolerance = t == DTYPE_BF16 ? 0.01 : 3e-6};
+    c.attrs[c.n_attrs++] = attr_of_int("heads", HEADS);
+    c.attrs[c.n_attrs++] = attr_of_int("head_size", size);
+    c.attrs[c.n_attrs++] = attr_of_int("head_size_v", size_v);
+    c.attrs[c.n_attrs++] = attr_of_int("q_offset", 4);
+    c.attrs[c.n_attrs++] = attr_of_int("v_offset", 2);
+    c.attrs[c.n_attrs++] = attr_of_float("scale", 0.7f);
+    c.attrs[c.n_attrs++] = attr_of_int("dtype", types[variant >> 3 & 1]);
+    char what[96];
+    snprintf(what, sizeof what, "%s sq %d sk %d size %d, %d variant %d", dtype_name(t), (int)sq,
+             (int)sk, (int)size, (int)size_v, variant);
+    CHECK(check_all(&c, what) > 0);
+}
+
+TEST(attention_weighs_values_by_the_softmax_of_scores) {
+    static const int64_t shapes[][4] = {
+        {1, 1, 8, 8}, {5, 7, 16, 12}, {50, 67, 32, 32}, {17, 128, 64, 64}, {3, 130, 6, 70}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int v = 0; v < 16; v++)
+            check_attention(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], v);
+}
+
+TEST(norm_has_three_kinds_and_three_outputs) {
+    static const char *const kinds[] = {"layer", "rms", "l2"};
+    static const int64_t widths[] = {1, 15, 16, 17, 100, 384};
+    for (int v = 0; v < 96; v++) {
+        int64_t d = widths[v % 6];
+        struct check c = {.op = OP_Norm,
+                          .in = {tensor_of(types[v & 1], DIMS(2, 5, d)), TENSOR(F32, d),
+                                 TENSOR(F32, d), tensor_of(types[v >> 1 & 1], DIMS(2, 5, d))},
+                          .n_in = 4,
+                          .out = {tensor_of(types[v >> 2 & 1], DIMS(2, 5, d)),
+                                  tensor_of(types[v >> 3 & 1], DIMS(2, 5, d)),
+                                  TENSOR(F32, 2, 5, d)},
+                          .n_out = 1 + (size_t)v % 3,
+                          .tolerance = 5e-6};
+        c.attrs[c.n_attrs++] = attr_of_string("kind", kinds[v / 6 % 3]);
+        c.attrs[c.n_attrs++] = attr_of_float("epsilon", 1e-3f);
+        c.attrs[c.n_attrs++] = attr_of_int("dtype", types[v >> 2 & 1]);
+        c.attrs[c.n_attrs++] = attr_of_int("dtype2", types[v >> 3 & 1]);
+        c.attrs[c.n_attrs++] = attr_of_int("dtype3", DTYPE_F32);
+        c.absent = v / 8 % 2 ? 8 : 0;
+        if (c.absent)
+            guarded_free(c.in[3].data, c.in[3].size);
+        CHECK(check_all(&c, kinds[v / 6 % 3]) > 0);
+    }
+}
+
+/* One instruction of three inputs that broadcast in different ways, and its result twice. */
+static void check_elementwise(int op, int64_t act, int variant) {
+    static const int64_t shapes[][3][4] = {{{2, 3, 5, 7}, {2, 3, 5, 7}, {2, 3, 5, 7}},
+                                           {{2, 3, 40, 17}, {1, 1, 1, 17}, {1, 3, 1, 1}},
+                                           {{1, 1, 1, 1}, {2, 1, 33, 1}, {1, 2, 33, 600}},
+                                           {{4, 1, 3, 1}, {1, 5, 1, 16}, {1, 1, 1, 1}},
+                                           {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}},
+                                           {{2, 0, 3, 1}, {1, 1, 1, 4}, {2, 1, 3, 4}}};
+    const int64_t(*s)[4] = shapes[variant % 6];
+    int64_t y[4], code[10], results[] = {4, 3}, dtypes[] = {DTYPE_F32, DTYPE_BF16};
+    float consts[] = {0.3f, 0.8f};
+    for (int i = 0; i < 4; i++) {
+        y[i] = s[0][i];
+        for (int j = 1; j < 3; j++)
+            y[i] = y[i] == 1 ? s[j][i] : y[i];
+    }
+    memcpy(code,
+           (int64_t[]){op, 3, op == EW_CONST ? 1 : 0, op == EW_ACT ? act : 1, op == EW_ACT ? 0 : 2,
+                       EW_ADD, 4, 3, 2, 0},
+           sizeof code);
+    struct check c = {.op = OP_Elementwise,
+                      .in = {tensor_of(types[variant & 1], 4, s[0]), tensor_of(DTYPE_F32, 4, s[1]),
+                             tensor_of(types[variant >> 1 & 1], 4, s[2])},
+                      .n_in = 3,
+                      .out = {tensor_of(DTYPE_F32, 4, y), tensor_of(DTYPE_BF16, 4, y)},
+                      .n_out = 2,
+                      .tolerance = 1e-6};
+    if (op == EW_SQRT || op == EW_LOG || op == EW_POW || op == EW_RECIPROCAL || op == EW_DIV)
+        for (size_t i = 0; i < 3; i++) /* 1.5 .. 3.5 */
+            for (int64_t j = 0; j < tensor_n_elements(&c.in[i]); j++) {
+                float v = element(&c.in[i], j) + 2.5f;
+                if (c.in[i].dtype == DTYPE_F32)
+                    ((float *)c.in[i].data)[j] = v;
+                else
+                    ((uint16_t *)c.in[i].data)[j] = bf16_from_f32(v);
+            }
+    c.attrs[c.n_attrs++] = attr_of_ints("code", 10, code);
+    c.attrs[c.n_attrs++] = attr_of_ints("results", 2, results);
+    c.attrs[c.n_attrs++] = attr_of_ints("dtypes", 2, dtypes);
+    c.attrs[c.n_attrs++] = attr_of_floats("consts", 2, consts);
+    char what[64];
+    snprintf(what, sizeof what, "elementwise op %d activation %d variant %d", op, (int)act,
+             variant);
+    CHECK(check_all(&c, what) > 0);
+}
+
+TEST(elementwise_runs_every_instruction_on_any_broadcast) {
+    for (int op = 0; op < EW_COUNT; op++)
+        for (int v = 0; v < (op == EW_ACT ? 1 : 12); v++)
+            check_elementwise(op, 0, v);
+    for (int act = 0; act < ACTIVATION_COUNT; act++)
+        check_elementwise(EW_ACT, act, 1);
+}

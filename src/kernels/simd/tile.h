@@ -1,0 +1,74 @@
+/* tile.h - the tiles in C, for levels whose compiler output is good enough (template; see README).
+ *
+ * F32 and BF16 differ in how an element is widened: one loop serves both. */
+#ifndef KERNELS_SIMD_TILE_H
+#define KERNELS_SIMD_TILE_H
+
+#include "kernels/simd/gemm.h"
+#include "kernels/simd/math.h"
+
+SIMD_INLINE vf tile_element(bool is_bf16, const char *p) {
+    if (!is_bf16)
+        return vf_set(*(const float *)p);
+    return (vf)(vi_set((int32_t)((uint32_t)*(const uint16_t *)p << 16)));
+}
+
+/* rows, vecs and is_bf16 are constants, so that the sums stay in registers. */
+SIMD_INLINE void tile_run(const struct tile *t, int rows, int vecs, bool is_bf16) {
+    const int64_t size = is_bf16 ? 2 : 4;
+    const char *b = t->b;
+    vf sums[TILE_ROWS][TILE_VECS];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            sums[r][v] =
+                vf_load((const float *)((const char *)t->init + r * t->init_step) + v * VL);
+    for (const int64_t *tap = t->taps; tap < t->taps_end; tap++)
+        for (int64_t k = *tap; k < *tap + t->k_size; k += size) {
+            vf w[TILE_VECS];
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++)
+                w[v] = vf_load_as(is_bf16, b, v * VL, VL);
+#pragma GCC unroll 6
+            for (int r = 0; r < rows; r++) {
+                vf x = tile_element(is_bf16, t->row[r] + k);
+#pragma GCC unroll 4
+                for (int v = 0; v < vecs; v++)
+                    sums[r][v] = vf_fma(x, w[v], sums[r][v]);
+            }
+            b += size * vecs * VL;
+        }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            vf_store((float *)((char *)t->c + r * t->c_step) + v * VL, sums[r][v]);
+}
+
+#define TILE_FN(r, v, type, is_bf16)                                                               \
+    static void tile_##type##_##r##_##v(const struct tile *t) {                                    \
+        tile_run(t, r, v, is_bf16);                                                                \
+    }
+#ifdef LEVEL_HAS_WIDE_TILES
+#define TILE_FNS_ROW(r, type, is_bf16)                                                             \
+    TILE_FN(r, 1, type, is_bf16)                                                                   \
+    TILE_FN(r, 2, type, is_bf16)                                                                   \
+    TILE_FN(r, 3, type, is_bf16) TILE_FN(r, 4, type, is_bf16)
+#define TILE_NAMES(r, type)                                                                        \
+    {tile_##type##_##r##_1, tile_##type##_##r##_2, tile_##type##_##r##_3, tile_##type##_##r##_4}
+#else
+#define TILE_FNS_ROW(r, type, is_bf16) TILE_FN(r, 1, type, is_bf16) TILE_FN(r, 2, type, is_bf16)
+#define TILE_NAMES(r, type)            {tile_##type##_##r##_1, tile_##type##_##r##_2}
+#endif
+#define TILE_FNS(type, is_bf16)                                                                    \
+    TILE_FNS_ROW(1, type, is_bf16)                                                                 \
+    TILE_FNS_ROW(2, type, is_bf16)                                                                 \
+    TILE_FNS_ROW(3, type, is_bf16)                                                                 \
+    TILE_FNS_ROW(4, type, is_bf16)                                                                 \
+    TILE_FNS_ROW(5, type, is_bf16) TILE_FNS_ROW(6, type, is_bf16)
+#define TILE_TABLE(type)                                                                           \
+    {TILE_NAMES(1, type), TILE_NAMES(2, type), TILE_NAMES(3, type),                                \
+     TILE_NAMES(4, type), TILE_NAMES(5, type), TILE_NAMES(6, type)}
+
+#endif

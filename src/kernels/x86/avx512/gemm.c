@@ -1,0 +1,12 @@
+/* gemm.c - products of matrices at AVX-512; bf16 by widening, without a bf16 unit. */
+#include "kernels/x86/avx512/level.h"
+
+#include "kernels/simd/gemm_body.h"
+#include "kernels/simd/tile.h"
+#include "kernels/x86/avx512/tile_asm.h"
+
+TILES_ASM(f32, "vfmadd231ps")
+TILE_FNS(bf16, true)
+
+const struct tile_kind LEVEL(tile_f32) = {.run = TILE_TABLE(f32), .size = 4, .group = 1};
+const struct tile_kind LEVEL(tile_bf16) = {.run = TILE_TABLE(bf16), .size = 2, .group = 1};

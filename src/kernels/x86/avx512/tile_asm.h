@@ -1,0 +1,115 @@
+/* tile_asm.h - the tiles in assembler: 6 x 64 sums in zmm8-zmm31.
+ *
+ * A step along K takes 4 bytes of each row of x (one f32, two bf16) and, of the panel, as many for
+ * each column. gcc 12 spills 24 sums held in intrinsics for some products; here nothing can be
+ * spilled, and all element types share the loop: only the product's instruction differs. */
+#ifndef KERNELS_X86_AVX512_TILE_ASM_H
+#define KERNELS_X86_AVX512_TILE_ASM_H
+
+#include "kernels/simd/gemm.h"
+
+/* One row: its element to all lanes of zmm`t`, then the products with the panel's vectors. */
+#define ROW_1(op, row, t, a, b, c, d)                                                              \
+    "vbroadcastss (%%" row ",%%rcx),%%zmm" t "\n" op " %%zmm0,%%zmm" t ",%%zmm" a "\n"
+#define ROW_2(op, row, t, a, b, c, d)                                                              \
+    ROW_1(op, row, t, a, b, c, d) op " %%zmm1,%%zmm" t ",%%zmm" b "\n"
+#define ROW_3(op, row, t, a, b, c, d)                                                              \
+    ROW_2(op, row, t, a, b, c, d) op " %%zmm2,%%zmm" t ",%%zmm" c "\n"
+#define ROW_4(op, row, t, a, b, c, d)                                                              \
+    ROW_3(op, row, t, a, b, c, d) op " %%zmm3,%%zmm" t ",%%zmm" d "\n"
+
+#define ROWS_1(f, op) f(op, "r8", "4", "8", "9", "10", "11")
+#define ROWS_2(f, op) ROWS_1(f, op) f(op, "r9", "5", "12", "13", "14", "15")
+#define ROWS_3(f, op) ROWS_2(f, op) f(op, "r10", "6", "16", "17", "18", "19")
+#define ROWS_4(f, op) ROWS_3(f, op) f(op, "r11", "7", "20", "21", "22", "23")
+#define ROWS_5(f, op) ROWS_4(f, op) f(op, "r12", "4", "24", "25", "26", "27")
+#define ROWS_6(f, op) ROWS_5(f, op) f(op, "r13", "5", "28", "29", "30", "31")
+
+/* The panel's vectors of this step. */
+#define PANEL_1 "vmovups (%%rsi),%%zmm0\n"
+#define PANEL_2 PANEL_1 "vmovups 64(%%rsi),%%zmm1\n"
+#define PANEL_3 PANEL_2 "vmovups 128(%%rsi),%%zmm2\n"
+#define PANEL_4 PANEL_3 "vmovups 192(%%rsi),%%zmm3\n"
+
+/* The sums' start (from rax on, rows rdx bytes apart) and end, in the shape of ROW_x. */
+#define INIT_1(op, row, t, a, b, c, d) "vmovups (%%rax),%%zmm" a "\n"
+#define INIT_2(op, row, t, a, b, c, d)                                                             \
+    INIT_1(op, row, t, a, b, c, d) "vmovups 64(%%rax),%%zmm" b "\n"
+#define INIT_3(op, row, t, a, b, c, d)                                                             \
+    INIT_2(op, row, t, a, b, c, d) "vmovups 128(%%rax),%%zmm" c "\n"
+#define INIT_4(op, row, t, a, b, c, d)                                                             \
+    INIT_3(op, row, t, a, b, c, d) "vmovups 192(%%rax),%%zmm" d "\n"
+#define STORE_1(op, row, t, a, b, c, d) "vmovups %%zmm" a ",(%%rax)\n"
+#define STORE_2(op, row, t, a, b, c, d)                                                            \
+    STORE_1(op, row, t, a, b, c, d) "vmovups %%zmm" b ",64(%%rax)\n"
+#define STORE_3(op, row, t, a, b, c, d)                                                            \
+    STORE_2(op, row, t, a, b, c, d) "vmovups %%zmm" c ",128(%%rax)\n"
+#define STORE_4(op, row, t, a, b, c, d)                                                            \
+    STORE_3(op, row, t, a, b, c, d) "vmovups %%zmm" d ",192(%%rax)\n"
+#define INIT_1_NEXT(...)  INIT_1(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define INIT_2_NEXT(...)  INIT_2(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define INIT_3_NEXT(...)  INIT_3(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define INIT_4_NEXT(...)  INIT_4(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define STORE_1_NEXT(...) STORE_1(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define STORE_2_NEXT(...) STORE_2(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define STORE_3_NEXT(...) STORE_3(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define STORE_4_NEXT(...) STORE_4(__VA_ARGS__) "add %%rdx,%%rax\n"
+
+/* rdi the struct tile, r8-r13 rows, rcx offset into them, rdx its end, rsi panel, rax what to
+ * prefetch, r14 its step, rbx the taps. */
+#define TILE_ASM(type, op, r, v)                                                                   \
+    static void tile_##type##_##r##_##v(const struct tile *t) {                                    \
+        __asm__ volatile(                                                                          \
+            "mov 96(%%rdi),%%rax\n"                                                                \
+            "mov 104(%%rdi),%%rdx\n" ROWS_##r(                                                     \
+                INIT_##v##_NEXT,                                                                   \
+                op) "mov (%%rdi),%%r8\n"                                                           \
+                    "mov 8(%%rdi),%%r9\n"                                                          \
+                    "mov 16(%%rdi),%%r10\n"                                                        \
+                    "mov 24(%%rdi),%%r11\n"                                                        \
+                    "mov 32(%%rdi),%%r12\n"                                                        \
+                    "mov 40(%%rdi),%%r13\n"                                                        \
+                    "mov 48(%%rdi),%%rbx\n"                                                        \
+                    "mov 72(%%rdi),%%rsi\n"                                                        \
+                    "mov 80(%%rdi),%%rax\n"                                                        \
+                    "mov 88(%%rdi),%%r14\n"                                                        \
+                    "2:\n"                                                                         \
+                    "mov (%%rbx),%%rcx\n"                                                          \
+                    "mov 64(%%rdi),%%rdx\n"                                                        \
+                    "add $8,%%rbx\n"                                                               \
+                    "add %%rcx,%%rdx\n"                                                            \
+                    ".p2align 5\n"                                                                 \
+                    "1:\n" PANEL_##v ROWS_##r(ROW_##v, op) "prefetcht1 (%%rax)\n"                  \
+                                                           "add %%r14,%%rax\n"                     \
+                                                           "add $(64*" #v "),%%rsi\n"              \
+                                                           "add $4,%%rcx\n"                        \
+                                                           "cmp %%rcx,%%rdx\n"                     \
+                                                           "jne 1b\n"                              \
+                                                           "cmp %%rbx,56(%%rdi)\n"                 \
+                                                           "jne 2b\n"                              \
+                                                           "mov 112(%%rdi),%%rax\n"                \
+                                                           "mov 120(%%rdi),%%rdx\n" ROWS_##r(      \
+                                                               STORE_##v##_NEXT, op)               \
+            :                                                                                      \
+            : "D"(t)                                                                               \
+            : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",    \
+              "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9",      \
+              "zmm10", "zmm11", "zmm12", "zmm13", "zmm14", "zmm15", "zmm16", "zmm17", "zmm18",     \
+              "zmm19", "zmm20", "zmm21", "zmm22", "zmm23", "zmm24", "zmm25", "zmm26", "zmm27",     \
+              "zmm28", "zmm29", "zmm30", "zmm31", "memory", "cc");                                 \
+    }
+
+#define TILES_ASM_ROW(type, op, r)                                                                 \
+    TILE_ASM(type, op, r, 1)                                                                       \
+    TILE_ASM(type, op, r, 2)                                                                       \
+    TILE_ASM(type, op, r, 3)                                                                       \
+    TILE_ASM(type, op, r, 4)
+#define TILES_ASM(type, op)                                                                        \
+    TILES_ASM_ROW(type, op, 1)                                                                     \
+    TILES_ASM_ROW(type, op, 2)                                                                     \
+    TILES_ASM_ROW(type, op, 3)                                                                     \
+    TILES_ASM_ROW(type, op, 4)                                                                     \
+    TILES_ASM_ROW(type, op, 5)                                                                     \
+    TILES_ASM_ROW(type, op, 6)
+
+#endif

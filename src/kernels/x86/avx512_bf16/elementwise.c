@@ -1,0 +1,3 @@
+#include "kernels/x86/avx512_bf16/level.h"
+
+#include "kernels/simd/elementwise.h"

@@ -1,0 +1,12 @@
+/* gemm.c - products of matrices with VDPBF16PS. */
+#include "kernels/x86/avx512_bf16/level.h"
+
+#include "kernels/simd/gemm_body.h"
+#include "kernels/simd/tile.h"
+#include "kernels/x86/avx512/tile_asm.h"
+
+TILES_ASM(f32, "vfmadd231ps")
+TILES_ASM(bf16, "vdpbf16ps")
+
+const struct tile_kind LEVEL(tile_f32) = {.run = TILE_TABLE(f32), .size = 4, .group = 1};
+const struct tile_kind LEVEL(tile_bf16) = {.run = TILE_TABLE(bf16), .size = 2, .group = 2};
