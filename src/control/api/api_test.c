@@ -174,6 +174,16 @@ TEST(api_answers_errors_in_the_form_of_google) {
     fixture_done(&f);
 }
 
+TEST(api_says_why_a_predict_has_no_route) {
+    struct fixture f;
+    fixture_init(&f);
+    call(&f, "POST", P "/endpoints/7:predict", "{\"instances\":[1]}", 404);
+    const char *e = create_endpoint(&f, "e1");
+    call(&f, "POST", format(&f, "/v1/%s:rawPredict", e), "not json", 400);
+    CHECK(strstr(error_of(&f), "no deployed model") != NULL);
+    fixture_done(&f);
+}
+
 TEST(api_takes_endpoint_ids_of_the_documented_form) {
     struct fixture f;
     fixture_init(&f);

@@ -69,6 +69,7 @@ static status deployment_new(struct api_call *c, struct json_value *dm,
     json_set(d, STR("deployedModel"), dm);
     record_set_string(a, d, "modelName", name_resource(a, model));
     record_set_string(a, d, "versionId", record_string(version, "versionId"));
+    record_set_string(a, d, "modelDisplayName", record_string(version, "displayName"));
     record_set_string(a, d, "artifactPath", path);
     record_set_i64(a, d, "generation", 1);
     record_set_i64(a, d, "deadline", wall_now_ns() + timeout_s * NS_PER_S);

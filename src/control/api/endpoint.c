@@ -254,3 +254,17 @@ status endpoint_delete(struct api_call *c, struct error *err) {
     call_reply_operation(c, operation, 0);
     return STATUS_OK;
 }
+
+/* A predict comes here when the gateway has no route for its endpoint: says why. */
+status endpoint_unrouted(struct api_call *c, struct error *err) {
+    struct resource_name name;
+    struct json_value *e;
+    TRY(call_name(c, &name, err));
+    str text = name_resource(c->arena, &name);
+    TRY(endpoint_read(c, text, &e, NULL, err));
+    if (!json_get(e, "deployedModels"))
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "Endpoint `%.*s` has no deployed model. Deploy one first.", STR_ARG(text));
+    return error_set(err, STATUS_UNAVAILABLE,
+                     "Endpoint `%.*s` has no route yet. Try again in a second.", STR_ARG(text));
+}

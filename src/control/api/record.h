@@ -24,7 +24,7 @@
 
 /* A deployment's other members: "deployedModel" (DeployedModel), "operation" (the open one's
  * name), "trafficSplit" (what the endpoint's becomes, "0" being this one; absent: stays),
- * "generation", "modelName", "versionId", "artifactPath", "containerSpec", "deadline" (wall
+ * "n" (replicas), "generation", "modelName", "modelDisplayName", "versionId", "artifactPath", "containerSpec", "deadline" (wall
  * clock, ns). */
 
 str record_key(struct arena *a, const char *kind, str name); /* "endpoints/NAME" */

@@ -163,7 +163,9 @@ static void holder(void *arg) {
         struct error err;
         status st = store_watch_next(s->watch, &a, deadline_ns, &entries, &n, &err);
         arena_release(&a);
-        if (st != STATUS_OK && st != STATUS_OUT_OF_RANGE) {
+        if (st == STATUS_OUT_OF_RANGE) {
+            store_watch_skip(s->watch);
+        } else if (st != STATUS_OK) {
             char quoted[LOG_QUOTE_SIZE];
             log_error("api", "operations cannot be watched", "error=%s",
                       log_quote(err.text, quoted));

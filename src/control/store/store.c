@@ -487,6 +487,12 @@ status store_watch_next(struct store_watch *w, struct arena *a, int64_t deadline
     return st;
 }
 
+void store_watch_skip(struct store_watch *w) {
+    mutex_lock(&w->store->lock);
+    w->since = w->store->revision;
+    mutex_unlock(&w->store->lock);
+}
+
 void store_watch_wake(struct store_watch *w) {
     mutex_lock(&w->store->lock);
     w->is_woken = true;

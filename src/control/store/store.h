@@ -89,10 +89,13 @@ DEFINE_CLEANUP(struct store_watch, store_watch_free)
 
 /* Waits until there is a change, `deadline_ns` (monotonic) passes, or the watch is woken; the
  * latter two give n = 0. A key that changed several times comes several times, each with the
- * value that it has now. OUT_OF_RANGE: it looked back further than STORE_HISTORY_MAX; list
- * anew, and watch from the store_revision() that was read before the list. */
+ * value that it has now. OUT_OF_RANGE: it looked back further than STORE_HISTORY_MAX;
+ * store_watch_skip() and list anew. */
 NODISCARD status store_watch_next(struct store_watch *w, struct arena *a, int64_t deadline_ns,
                                   struct store_entry **out, size_t *n, struct error *err);
+
+/* Goes on from the present revision, leaving out what was not looked at. */
+void store_watch_skip(struct store_watch *w);
 
 /* Makes one store_watch_next() return early. Any thread. */
 void store_watch_wake(struct store_watch *w);

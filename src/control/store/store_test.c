@@ -187,6 +187,9 @@ TEST(store_watch_says_when_it_fell_behind_the_history) {
     CHECK_EQ(store_watch(&w, s, STR(""), -STORE_HISTORY_MAX, NULL), STATUS_OK);
     CHECK_EQ(store_put(s, STR("k"), STR("1"), STORE_ANY, NULL, NULL), STATUS_OK);
     CHECK_EQ(store_watch_next(w, &a, 0, &e, &n, NULL), STATUS_OUT_OF_RANGE);
+    store_watch_skip(w);
+    CHECK_EQ(store_watch_next(w, &a, 0, &e, &n, NULL), STATUS_OK);
+    CHECK_EQ(n, 0);
     arena_release(&a);
     temp_remove();
 }
