@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "control/api/name.h"
+#include "proto/vertex.pb-c.h"
 
 static str type_url(struct arena *a, api_version version, const char *type) {
     return str_format(a, "type.googleapis.com/google.cloud.aiplatform.%s.%s",
@@ -57,6 +58,14 @@ void operation_done(struct arena *a, struct json_value *record, const char *type
         json_set(any, m->name, m);
     }
     json_set(operation, STR("response"), any);
+}
+
+void operation_deployed(struct arena *a, struct json_value *record,
+                        const struct json_value *deployed_model) {
+    struct json_value *response = json_new_object(a), *seen = json_copy(a, deployed_model);
+    message_strip(seen, &culmen__vertex__deployed_model__descriptor, operation_version(record));
+    json_set(response, STR("deployedModel"), seen);
+    operation_done(a, record, "DeployModelResponse", response);
 }
 
 void operation_failed(struct arena *a, struct json_value *record, status code, str message) {

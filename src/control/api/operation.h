@@ -21,6 +21,8 @@ api_version operation_version(const struct json_value *record);
 /* Ends it. `response` is a message called `type`, or NULL for Empty; taken. */
 void operation_done(struct arena *a, struct json_value *record, const char *type,
                     struct json_value *response);
+void operation_deployed(struct arena *a, struct json_value *record,
+                        const struct json_value *deployed_model); /* with DeployModelResponse */
 void operation_failed(struct arena *a, struct json_value *record, status code, str message);
 
 bool operation_is_done(const struct json_value *record);
