@@ -63,6 +63,11 @@ status op_want_rank(const struct op_call *c, size_t input, int rank, struct erro
 status op_same(const struct op_call *c, const char *what, dim a, dim b, dim *out,
                struct error *err);
 
+/* `out` gets the dims of numpy's matmul of a and b, both of known rank; a vector is a row or a
+ * column that vanishes from the result. */
+status op_matmul_dims(const struct op_call *c, const struct op_value *a, const struct op_value *b,
+                      struct op_value *out, struct error *err);
+
 /* "f32[batch,128]" for messages, from the call's arena. */
 const char *op_show(const struct op_call *c, const struct op_value *v);
 const char *op_show_dim(const struct op_call *c, dim d);

@@ -3,9 +3,8 @@
 
 #include "ops/infer_internal.h"
 
-/* numpy's matmul of a and b; a vector is a row or a column that vanishes from the result. */
-static status matmul_dims(const struct op_call *c, const struct op_value *a,
-                          const struct op_value *b, struct op_value *out, struct error *err) {
+status op_matmul_dims(const struct op_call *c, const struct op_value *a, const struct op_value *b,
+                      struct op_value *out, struct error *err) {
     if (a->rank == 0 || b->rank == 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "operands are %s and %s, wanted rank 1 or "
@@ -35,7 +34,7 @@ status infer_matmul(const struct op_call *c, struct error *err) {
                          op_show(c, b));
     if (a->rank < 0 || b->rank < 0)
         return op_unknown(c, a->dtype);
-    return matmul_dims(c, a, b, op_out(c, 0, a->dtype, 0), err);
+    return op_matmul_dims(c, a, b, op_out(c, 0, a->dtype, 0), err);
 }
 
 status infer_gemm(const struct op_call *c, struct error *err) {

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "ops/einsum.h"
 #include "ops/fused.h"
 #include "ops/infer_internal.h"
 #include "tensor/convert.h"
