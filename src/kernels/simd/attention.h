@@ -59,7 +59,8 @@ static struct attention attention_of(const struct kernel_call *c) {
         .q_offset = attr_int(c->attrs, "q_offset", 0),
         .k_offset = attr_int(c->attrs, "k_offset", 0),
         .v_offset = attr_int(c->attrs, "v_offset", 0),
-        .scale = attr_float(c->attrs, "scale", 1),
+        .scale =
+            attr_float(c->attrs, "scale", 1 / sqrtf((float)attr_int(c->attrs, "head_size", 1))),
         .mask = mask ? mask->data : NULL,
         .q = q->data,
         .k = k->data,

@@ -33,7 +33,7 @@ static bool conv_accepts(const struct kernel_call *c) {
     const struct tensor *x = c->in[0], *w = c->in[1];
     bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && CONV2D_TAKES_F32);
     return fits && w->dtype == x->dtype && w->data && x->rank == 4 && w->rank == 4 &&
-           image_is_float(c->out[0]);
+           image_is_float(c->out[0]) && image_pads_are_given(c->attrs);
 }
 
 /* What the weights and attributes say; the image's size may be unknown. */
@@ -57,7 +57,7 @@ static struct conv conv_of(const struct kernel_call *c) {
     p.pw = (g->ow - 1) * g->sw + (g->kw - 1) * g->dw + 1;
     p.copies = g->top || g->left || p.ph > g->h || p.pw > g->w || p.padded_run != p.run;
     p.image = p.copies && p.ph > 0 && p.pw > 0
-                  ? ((size_t)(p.ph * p.pw * g->c * g->size) + 64 + 63) / 64 * 64
+                  ? ((size_t)(p.ph * p.pw * g->c * g->size) + IMAGE_SLACK + 63) / 64 * 64
                   : 0;
     if (!p.copies) {
         p.ph = g->h;
@@ -175,7 +175,7 @@ static status conv_run(const struct kernel_call *c, const struct kernel_team *t,
                     t->barrier(t->barrier_arg); /* nobody still reads the image before */
                 kernel_share(t, p.ph, 1, &from, &to);
             }
-            image_pad(g, x, copy, p.pw, from, to);
+            image_pad(g, x, copy, p.pw, p.ph, from, to);
             if (!alone)
                 t->barrier(t->barrier_arg);
             x = copy;

@@ -58,12 +58,27 @@ static inline bool image_is_float(const struct tensor *t) {
     return t->dtype == DTYPE_F32 || t->dtype == DTYPE_BF16;
 }
 
+/* No "auto_pad", no negative padding. */
+static inline bool image_pads_are_given(const struct attr_list *attrs) {
+    size_t n;
+    const int64_t *pads = attr_ints(attrs, "pads", &n);
+    for (size_t i = 0; pads && i < n; i++)
+        if (pads[i] < 0)
+            return false;
+    str automatic = attr_string(attrs, "auto_pad", "NOTSET");
+    return automatic.n == 0 || str_eq_c(automatic, "NOTSET");
+}
+
+enum { IMAGE_SLACK = 64 }; /* zero bytes after a padded image: a run rounded up ends there */
+
 /* Copies rows [from, to) of the padded image: row r of `out` [ph, pw, c] is row r - top of the image
- * x [h, w, c], shifted by `left` pixels; what lies outside is zero. */
+ * x [h, w, c], shifted by `left` pixels; what lies outside is zero. The copy that ends with the last row adds the slack. */
 static inline void image_pad(const struct window *g, const char *x, char *out, int64_t pw,
-                             int64_t from, int64_t to) {
+                             int64_t ph, int64_t from, int64_t to) {
     int64_t pixel = g->c * g->size, row = pw * pixel, left = g->left < pw ? g->left : pw;
     int64_t n = g->w < pw - left ? g->w : pw - left;
+    if (from < to && to == ph)
+        memset(out + ph * row, 0, IMAGE_SLACK);
     for (int64_t r = from; r < to; r++) {
         int64_t h = r - g->top;
         char *p = out + r * row;

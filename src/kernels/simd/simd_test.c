@@ -520,3 +520,154 @@ TEST(elementwise_runs_every_instruction_on_any_broadcast) {
     for (int act = 0; act < ACTIVATION_COUNT; act++)
         check_elementwise(EW_ACT, act, 1);
 }
+
+struct conv_case {
+    int64_t b, h, w, c, m, kh, kw, sh, sw, dh, dw, pads[4], group, extra[2];
+};
+
+static int64_t conv_out(int64_t size, int64_t k, int64_t s, int64_t d, int64_t pads) {
+    return (size + pads - (k - 1) * d - 1) / s + 1;
+}
+
+/* Attributes of a window, which must outlive the check. */
+static void window_attrs(struct check *c, const struct conv_case *v, int64_t (*pairs)[2]) {
+    memcpy(pairs, (int64_t[3][2]){{v->sh, v->sw}, {v->dh, v->dw}, {v->kh, v->kw}},
+           sizeof(int64_t[3][2]));
+    c->attrs[c->n_attrs++] = attr_of_ints("strides", 2, pairs[0]);
+    c->attrs[c->n_attrs++] = attr_of_ints("dilations", 2, pairs[1]);
+    c->attrs[c->n_attrs++] = attr_of_ints("pads", 4, v->pads);
+}
+
+static void check_conv(const struct conv_case *v, int variant) {
+    int64_t oh = conv_out(v->h, v->kh, v->sh, v->dh, v->pads[0] + v->pads[2]);
+    int64_t ow = conv_out(v->w, v->kw, v->sw, v->dw, v->pads[1] + v->pads[3]), pairs[3][2];
+    dtype t = types[variant & 1], out = types[variant >> 1 & 1];
+    struct check c = {.op = OP_Conv2d,
+                      .in = {tensor_of(t, DIMS(v->b, v->h, v->w, v->c)),
+                             tensor_of(t, DIMS(v->m, v->kh, v->kw, v->c / v->group)),
+                             TENSOR(F32, v->m), tensor_of(t, DIMS(v->b, oh, ow, v->m))},
+                      .n_in = 2 + (size_t)variant % 3,
+                      .constants = 2,
+                      .out = {tensor_of(out, DIMS(v->b, oh, ow, v->m))},
+                      .n_out = 1};
+    window_attrs(&c, v, pairs);
+    c.attrs[c.n_attrs++] = attr_of_int("group", v->group);
+    c.attrs[c.n_attrs++] =
+        attr_of_int("activation", variant % 2 ? ACTIVATION_RELU : ACTIVATION_NONE);
+    c.attrs[c.n_attrs++] = attr_of_int("dtype", out);
+    char what[96];
+    snprintf(what, sizeof what, "%s %dx%dx%d to %d, window %dx%d variant %d", dtype_name(t),
+             (int)v->h, (int)v->w, (int)v->c, (int)v->m, (int)v->kh, (int)v->kw, variant);
+    CHECK(check_all(&c, what) > 0);
+}
+
+TEST(conv2d_slides_any_window) {
+    static const struct conv_case cases[] = {
+        {1, 8, 9, 16, 40, 1, 1, 1, 1, 1, 1, {0, 0, 0, 0}, 1, {0, 0}},   /* pointwise */
+        {2, 9, 7, 6, 65, 1, 1, 2, 2, 1, 1, {0, 0, 0, 0}, 1, {0, 0}},    /* with stride */
+        {2, 10, 11, 3, 32, 7, 7, 2, 2, 1, 1, {3, 3, 3, 3}, 1, {0, 0}},  /* a first layer */
+        {1, 7, 7, 32, 70, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1}, 1, {0, 0}},   /* the usual one */
+        {4, 6, 5, 8, 9, 3, 3, 2, 2, 1, 1, {0, 0, 1, 1}, 1, {0, 0}},     /* TensorFlow's padding */
+        {1, 9, 9, 5, 4, 3, 3, 1, 1, 2, 2, {2, 2, 2, 2}, 1, {0, 0}},     /* dilated */
+        {1, 6, 6, 12, 6, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1}, 3, {0, 0}},    /* groups */
+        {1, 6, 6, 3, 6, 3, 3, 1, 1, 1, 1, {1, 0, 1, 0}, 3, {0, 0}},     /* two maps a channel */
+        {1, 1, 30, 7, 11, 1, 5, 1, 2, 1, 1, {0, 2, 0, 1}, 1, {0, 0}},   /* one dimension */
+        {2, 9, 12, 35, 35, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1}, 35, {0, 0}}, /* depthwise */
+        {1, 11, 45, 16, 16, 3, 3, 2, 2, 1, 1, {1, 1, 1, 1}, 16, {0, 0}},
+        {1, 12, 13, 70, 70, 5, 5, 1, 1, 1, 1, {2, 2, 2, 2}, 70, {0, 0}},
+        {1, 3, 2, 17, 17, 5, 5, 2, 1, 1, 1, {2, 2, 2, 2}, 17, {0, 0}},
+        {1, 9, 9, 16, 16, 3, 3, 1, 1, 2, 2, {2, 2, 2, 2}, 16, {0, 0}},
+        {1, 5, 9, 33, 33, 1, 7, 1, 1, 1, 1, {0, 3, 0, 3}, 33, {0, 0}},
+        {0, 5, 5, 4, 4, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1}, 1, {0, 0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int v = 0; v < 6; v++)
+            check_conv(&cases[i], v);
+}
+
+TEST(conv_transpose2d_is_the_conv_turned_round) {
+    static const struct conv_case cases[] = {
+        {1, 5, 6, 24, 40, 2, 2, 2, 2, 1, 1, {0, 0, 0, 0}, 1, {0, 0}},
+        {2, 4, 3, 5, 1, 3, 3, 2, 2, 1, 1, {1, 1, 1, 1}, 1, {1, 1}},
+        {1, 4, 3, 4, 66, 4, 4, 2, 2, 1, 1, {1, 1, 1, 1}, 1, {0, 0}},
+        {1, 5, 5, 7, 3, 3, 3, 1, 1, 2, 2, {0, 1, 2, 0}, 1, {0, 0}},
+        {1, 3, 4, 6, 8, 1, 2, 3, 3, 1, 1, {0, 0, 0, 0}, 1, {2, 0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int variant = 0; variant < 4; variant++) {
+            const struct conv_case *v = &cases[i];
+            int64_t pairs[3][2];
+            int64_t oh = (v->h - 1) * v->sh + (v->kh - 1) * v->dh + 1 - v->pads[0] - v->pads[2] +
+                         v->extra[0];
+            int64_t ow = (v->w - 1) * v->sw + (v->kw - 1) * v->dw + 1 - v->pads[1] - v->pads[3] +
+                         v->extra[1];
+            dtype t = types[variant & 1], out = types[variant >> 1];
+            struct check c = {.op = OP_ConvTranspose2d,
+                              .in = {tensor_of(t, DIMS(v->b, v->h, v->w, v->c)),
+                                     tensor_of(t, DIMS(v->c, v->kh, v->kw, v->m)),
+                                     TENSOR(F32, v->m)},
+                              .n_in = 3,
+                              .constants = 2,
+                              .out = {tensor_of(out, DIMS(v->b, oh, ow, v->m))},
+                              .n_out = 1};
+            window_attrs(&c, v, pairs);
+            c.attrs[c.n_attrs++] = attr_of_ints("output_padding", 2, v->extra);
+            c.attrs[c.n_attrs++] = attr_of_int("activation", ACTIVATION_RELU);
+            c.attrs[c.n_attrs++] = attr_of_int("dtype", out);
+            CHECK(check_all(&c, "transposed convolution") > 0);
+        }
+}
+
+TEST(pool2d_takes_the_largest_or_the_mean) {
+    static const struct conv_case cases[] = {
+        {2, 9, 11, 20, 0, 3, 3, 2, 2, 1, 1, {1, 1, 1, 1}, 1, {0, 0}},
+        {1, 8, 8, 5, 0, 2, 2, 2, 2, 1, 1, {0, 0, 0, 0}, 1, {0, 0}},
+        {1, 7, 6, 33, 0, 3, 2, 1, 1, 2, 1, {1, 0, 1, 1}, 1, {0, 0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int variant = 0; variant < 16; variant++) {
+            const struct conv_case *v = &cases[i];
+            bool is_global = variant >= 12;
+            int64_t pairs[3][2];
+            int64_t oh =
+                is_global ? 1 : conv_out(v->h, v->kh, v->sh, v->dh, v->pads[0] + v->pads[2]);
+            int64_t ow =
+                is_global ? 1 : conv_out(v->w, v->kw, v->sw, v->dw, v->pads[1] + v->pads[3]);
+            struct check c = {.op = OP_Pool2d,
+                              .in = {tensor_of(types[variant & 1], DIMS(v->b, v->h, v->w, v->c))},
+                              .n_in = 1,
+                              .out = {tensor_of(types[variant & 1], DIMS(v->b, oh, ow, v->c))},
+                              .n_out = 1};
+            if (!is_global)
+                window_attrs(&c, v, pairs);
+            if (!is_global)
+                c.attrs[c.n_attrs++] = attr_of_ints("kernel_shape", 2, pairs[2]);
+            c.attrs[c.n_attrs++] = attr_of_string("kind", variant & 2 ? "max" : "average");
+            c.attrs[c.n_attrs++] = attr_of_int("count_include_pad", variant >> 2 & 1);
+            c.attrs[c.n_attrs++] = attr_of_int("global", is_global);
+            c.attrs[c.n_attrs++] = attr_of_int("dtype", types[variant & 1]);
+            CHECK(check_all(&c, variant & 2 ? "max" : "average") > 0);
+        }
+}
+
+TEST(resize2d_is_nearest_or_linear) {
+    static const char *const coordinates[] = {"half_pixel", "asymmetric", "align_corners",
+                                              "pytorch_half_pixel"};
+    static const int64_t sizes[][2] = {{10, 14}, {5, 7}, {3, 4}, {11, 1}, {20, 21}};
+    for (int v = 0; v < 80; v++) {
+        int64_t oh = sizes[v % 5][0], ow = sizes[v % 5][1];
+        struct check c = {.op = OP_Resize2d,
+                          .in = {tensor_of(types[v & 1], DIMS(2, 5, 7, 19))},
+                          .n_in = 1,
+                          .out = {tensor_of(types[v & 1], DIMS(2, oh, ow, 19))},
+                          .n_out = 1};
+        float scales[] = {(float)oh / 5, (float)ow / 7};
+        c.attrs[c.n_attrs++] = attr_of_floats("scales", 2, scales);
+        c.attrs[c.n_attrs++] = attr_of_string("mode", v & 2 ? "linear" : "nearest");
+        c.attrs[c.n_attrs++] = attr_of_string("coordinate", coordinates[v / 4 % 4]);
+        c.attrs[c.n_attrs++] =
+            attr_of_string("nearest_mode", v / 16 % 2 ? "floor" : "round_prefer_floor");
+        c.attrs[c.n_attrs++] = attr_of_int("dtype", types[v & 1]);
+        CHECK(check_all(&c, coordinates[v / 4 % 4]) > 0);
+    }
+}

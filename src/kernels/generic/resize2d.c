@@ -1,0 +1,3 @@
+#include "kernels/generic/level.h"
+
+#include "kernels/simd/resize2d.h"

@@ -1,0 +1,3 @@
+#include "kernels/x86/avx512/level.h"
+
+#include "kernels/simd/resize2d.h"
