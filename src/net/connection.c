@@ -242,7 +242,8 @@ void connection_refuse(struct connection *c, int code, const char *text) {
     }
     c->state = CONNECTION_HANDLED;
     c->mode = BODY_UNWANTED;
-    str body = str_format(&x->arena, "{\"error\":\"%s\"}", text);
+    str body = c->listen->error_body ? c->listen->error_body(&x->arena, code, text)
+                                     : str_format(&x->arena, "{\"error\":\"%s\"}", text);
     exchange_respond(x, &(struct response){.status = code,
                                            .content_type = STR("application/json"),
                                            .body = &SEGMENT_STR(body),

@@ -21,6 +21,9 @@ struct server_listen {
     int fd;              /* a listening socket, inherited or made by net_listen(); taken */
     void (*handle)(void *arg, struct exchange *x);
     void *arg;
+    /* The JSON body of an answer that the connection gives by itself (400, 408, 413...). NULL:
+     * {"error":"TEXT"}. `text` needs no escaping. */
+    str (*error_body)(struct arena *a, int code, const char *text);
 };
 
 enum {

@@ -57,8 +57,8 @@ static status read_replica(struct route_replica *r, const struct json_value *v, 
 
 static status read_model(struct route_model *m, const struct json_value *v, struct arena *a,
                          struct error *err) {
-    const struct json_value *replica;
-    uint64_t weight;
+    const struct json_value *replica = NULL;
+    uint64_t weight = 0;
     TRY(get_text(&m->id, v, "id", STR("model"), a, err));
     TRY(get_text(&m->model, v, "model", m->id, a, err));
     TRY(get_text(&m->display_name, v, "modelDisplayName", m->id, a, err));
@@ -79,8 +79,8 @@ static status read_model(struct route_model *m, const struct json_value *v, stru
 
 static status read_endpoint(struct route_endpoint *e, const struct json_value *v, struct arena *a,
                             struct error *err) {
-    const struct json_value *model;
-    uint64_t timeout_ms;
+    const struct json_value *model = NULL;
+    uint64_t timeout_ms = 0;
     TRY(get_text(&e->name, v, "name", STR("endpoint"), a, err));
     TRY(get_number(&timeout_ms, v, "timeoutMs", ROUTE_TIMEOUT_MS_MAX, 0, err));
     e->timeout_ms = timeout_ms ? (int64_t)timeout_ms : ROUTE_TIMEOUT_MS;
@@ -92,8 +92,8 @@ static status read_endpoint(struct route_endpoint *e, const struct json_value *v
 }
 
 static status read_table(struct route_table *t, const struct json_value *root, struct error *err) {
-    const struct json_value *endpoint;
-    uint64_t format;
+    const struct json_value *endpoint = NULL;
+    uint64_t format = 0;
     TRY(get_number(&format, root, "format", UINT64_MAX, 0, err));
     if (format != ROUTE_FORMAT)
         return error_set(err, STATUS_INVALID_ARGUMENT, "routes: format is %llu, wanted %d",
