@@ -10,7 +10,7 @@ GEN     := build/gen
 STD  := -std=gnu17 -pthread -fno-common -D_GNU_SOURCE -DCULMEN_VERSION='"$(VERSION)"' \
         -Iinclude -Isrc -Itests -I$(GEN)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
-        -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wformat=2 -Werror
+        -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wformat=2 -Wno-missing-field-initializers -Werror
 
 MODE_debug   := -O1 -fno-omit-frame-pointer
 MODE_release := -O3 -fvisibility=hidden

@@ -122,3 +122,35 @@ size_t plan_live_bytes(const struct plan_block *blocks, size_t n, uint32_t n_ste
     }
     return most;
 }
+
+size_t plan_arena_size(const struct plan *p, const int64_t *symbols, size_t *live) {
+    struct arena a CLEANUP(arena_release) = {0};
+    const struct plan_lifetime *lifetimes = plan_lifetimes(p, &a);
+    const uint32_t *shares = plan_shares(p, lifetimes, &a);
+    struct plan_block *blocks = arena_array(&a, struct plan_block, p->n_values);
+    *live = 0;
+    for (uint32_t v = 0; v < p->n_values; v++) {
+        const struct plan_value *value = &p->values[v];
+        if (value->kind != PLAN_PLANNED)
+            continue;
+        struct plan_block *b = &blocks[shares[v]]; /* blocks of other values stay empty */
+        int64_t dims[TENSOR_RANK_MAX];
+        for (size_t d = 0; d < value->rank; d++)
+            dims[d] = dim_is_expr(value->dims[d])
+                          ? dim_eval(p->exprs, p->n_exprs, value->dims[d], symbols)
+                          : value->dims[d];
+        size_t size;
+        if (!tensor_size((dtype)value->dtype, dims, value->rank, &size))
+            return SIZE_MAX;
+        if (b->size == 0)
+            *b = (struct plan_block){.size = size, .first = lifetimes[v].first};
+        if (size > b->size)
+            b->size = size;
+        if (lifetimes[v].first < b->first)
+            b->first = lifetimes[v].first;
+        if (lifetimes[v].last > b->last)
+            b->last = lifetimes[v].last;
+    }
+    *live = plan_live_bytes(blocks, p->n_values, p->n_steps, &a);
+    return plan_place(blocks, p->n_values, &a);
+}

@@ -43,4 +43,9 @@ size_t plan_place(struct plan_block *blocks, size_t n, struct arena *a);
 size_t plan_live_bytes(const struct plan_block *blocks, size_t n, uint32_t n_steps,
                        struct arena *a);
 
+/* Bytes between the steps (without the kernels' scratch) when the symbols have these numbers; in
+ * *live the lower bound. SIZE_MAX: no size follows, or it is too large. Data-dependent values do
+ * not count. */
+size_t plan_arena_size(const struct plan *p, const int64_t *symbols, size_t *live);
+
 #endif
