@@ -1,0 +1,130 @@
+#include "compiler/passes/passes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/kernel.h"
+
+enum {
+    FOLD_OPERANDS_MAX = 1024,
+    FOLD_SIZE_MAX = 64 << 20, /* bytes of a result that is larger than all its operands together */
+};
+
+static bool is_foldable(const struct node *n) {
+    if (!kernel_ref(n->op) || n->n_in > FOLD_OPERANDS_MAX || n->n_out > FOLD_OPERANDS_MAX ||
+        n->n_out == 0)
+        return false;
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] && (!value_is_constant(n->in[i]) || !dtype_size(n->in[i]->info.dtype)))
+            return false;
+    return true;
+}
+
+/* Dims as numbers, and a size that is worth storing. */
+static bool result_tensor(const struct node *n, const struct value *v, struct tensor *t) {
+    size_t operands = 0;
+    *t = (struct tensor){.dtype = v->info.dtype, .rank = (uint8_t)v->info.rank};
+    if (v->info.rank < 0)
+        return false;
+    for (int i = 0; i < v->info.rank; i++) {
+        if (!dim_is_number(v->info.dims[i]) || v->info.dims[i] < 0)
+            return false;
+        t->dims[i] = v->info.dims[i];
+    }
+    for (uint32_t i = 0; i < n->n_in; i++)
+        operands += n->in[i] ? n->in[i]->info.constant->size : 0;
+    return tensor_size(t->dtype, t->dims, t->rank, &t->size) &&
+           (t->size <= FOLD_SIZE_MAX || t->size <= operands);
+}
+
+/* Runs the reference kernel. Not OK: the node stays and fails, or not, when the model runs. */
+static status run_kernel(const struct node *n, const struct tensor *const *in,
+                         struct tensor *const *out) {
+    const struct kernel *k = kernel_ref(n->op);
+    struct kernel_call call = {.kernel = k,
+                               .op = n->op,
+                               .opset = n->opset,
+                               .attrs = &n->attrs,
+                               .in = in,
+                               .out = out,
+                               .n_in = n->n_in,
+                               .n_out = n->n_out};
+    struct kernel_team team = {.n_threads = 1};
+    void *state = k->state_size ? calloc(1, k->state_size) : NULL;
+    status done = k->state_size && !state ? STATUS_RESOURCE_EXHAUSTED : STATUS_OK;
+    if (done == STATUS_OK && k->prepare)
+        done = k->prepare(&call, state, NULL);
+    call.state = state;
+    call.scratch_size = done == STATUS_OK && k->scratch ? k->scratch(&call, 1) : 0;
+    call.scratch = call.scratch_size ? buffer_alloc(call.scratch_size) : NULL;
+    if (call.scratch_size && !call.scratch)
+        done = STATUS_RESOURCE_EXHAUSTED;
+    if (done == STATUS_OK)
+        done = k->run(&call, &team, NULL);
+    free(call.scratch);
+    free(state);
+    return done;
+}
+
+static status fold_node(struct graph *g, struct node *n) {
+    const struct tensor *in[FOLD_OPERANDS_MAX];
+    struct tensor *out[FOLD_OPERANDS_MAX],
+        *results = arena_array(g->arena, struct tensor, n->n_out);
+    for (uint32_t i = 0; i < n->n_in; i++)
+        in[i] = n->in[i] ? n->in[i]->info.constant : NULL;
+    for (uint32_t i = 0; i < n->n_out; i++) {
+        out[i] = n->out[i] ? &results[i] : NULL;
+        if (n->out[i] && !result_tensor(n, n->out[i], &results[i]))
+            return STATUS_OK;
+    }
+    for (uint32_t i = 0; i < n->n_out; i++)
+        if (out[i] && !(out[i]->data = graph_alloc(g, out[i]->size ? out[i]->size : 1)))
+            return STATUS_OK;
+    if (run_kernel(n, in, out) != STATUS_OK)
+        return STATUS_OK;
+    for (uint32_t i = 0; i < n->n_out; i++) {
+        if (!out[i] || !tensor_size(out[i]->dtype, out[i]->dims, out[i]->rank, &out[i]->size))
+            continue;
+        graph_replace(g, n->out[i], graph_constant(g, (str){0}, out[i]));
+    }
+    graph_erase_dead(g, n);
+    return STATUS_OK;
+}
+
+/* A small integer tensor whose elements are all known, though its operands are not: Shape of a static
+ * tensor and what follows from it. */
+static status fold_contents(struct graph *g, struct value *v, struct error *err) {
+    const struct op_value *info = &v->info;
+    int64_t dims[TENSOR_RANK_MAX];
+    if (!info->contents || info->constant || !value_is_used(v) || info->rank < 0 || info->is_bound)
+        return STATUS_OK;
+    for (int i = 0; i < info->rank; i++)
+        if (!dim_is_number(dims[i] = info->dims[i]))
+            return STATUS_OK;
+    for (size_t i = 0; i < info->n_contents; i++)
+        if (!dim_is_number(info->contents[i]))
+            return STATUS_OK;
+    struct value *constant;
+    TRY(graph_constant_copy(&constant, g, info->dtype, dims, (size_t)info->rank, NULL, err));
+    size_t size = dtype_size(info->dtype);
+    for (size_t i = 0; i < info->n_contents; i++) /* little-endian */
+        memcpy((char *)constant->info.constant->data + i * size, &info->contents[i], size);
+    constant->info.contents = info->contents;
+    constant->info.n_contents = info->n_contents;
+    graph_replace(g, v, constant);
+    return STATUS_OK;
+}
+
+status pass_fold(struct graph *g, struct error *err) {
+    GRAPH_NODES(n, g) {
+        TRY(node_infer(g, n, NULL, err));
+        if (is_foldable(n)) {
+            TRY(fold_node(g, n));
+            continue;
+        }
+        for (uint32_t i = 0; i < n->n_out; i++)
+            if (n->out[i] && dtype_is_integer(n->out[i]->info.dtype))
+                TRY(fold_contents(g, n->out[i], err));
+    }
+    return STATUS_OK;
+}

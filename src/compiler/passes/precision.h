@@ -1,0 +1,16 @@
+/* precision.h - which values are kept in BF16 when the user asks for --precision=bf16.
+ *
+ * Products (Linear, Conv2d, ConvTranspose2d, Attention) read BF16 and sum in F32. A value that
+ * only products read, directly or through operators that just move or pool it, is produced in
+ * BF16. What a normalisation, a Linear's residual, a softmax or the caller reads stays F32: a
+ * transformer's residual stream keeps its accuracy and only the products get narrower. */
+#ifndef COMPILER_PASSES_PRECISION_H
+#define COMPILER_PASSES_PRECISION_H
+
+#include "base/status.h"
+#include "compiler/ir/graph.h"
+
+/* Runs after fusion, on the operators of ops/fused.h. */
+NODISCARD status pass_precision_bf16(struct graph *g, struct error *err);
+
+#endif
