@@ -65,12 +65,16 @@ size_t protobuf_count(const ProtobufCMessage *m, const ProtobufCFieldDescriptor 
 const void *protobuf_value(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, size_t i);
 
 /* Makes room for one more value of `f` and returns where it goes: appended to a repeated field;
- * a singular one becomes present, other members of its oneof are forgotten. */
+ * a singular one becomes present, other members of its oneof are forgotten. Only for messages
+ * whose lists this function alone has filled: their arrays have room for a power of two. */
 void *protobuf_add(ProtobufCMessage *m, struct arena *a, const ProtobufCFieldDescriptor *f);
 
 /* The member of the same oneof as `f` that is set, `f` itself excepted; NULL: none. */
 const ProtobufCFieldDescriptor *protobuf_oneof_rival(const ProtobufCMessage *m,
                                                      const ProtobufCFieldDescriptor *f);
+
+/* A map entry whose message value was left out gets an empty one: readers need not ask. */
+void protobuf_complete_entry(ProtobufCMessage *entry, struct arena *a);
 
 /* Has any entry before the last one the key of the last one? Then moves the last one into its
  * place. For maps, where the last of a key counts. */
