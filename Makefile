@@ -48,7 +48,7 @@ LIB    := $(filter-out $(TESTS) $(FUZZ) $(BENCH),$(ALL))
 CMD    := $(sort $(wildcard cmd/*.c))
 PROTO  := $(sort $(wildcard proto/*.proto))
 PB_C   := $(PROTO:%.proto=$(GEN)/%.pb-c.c)
-LDLIBS += -lprotobuf-c -lsqlite3 -lm
+LDLIBS += -lprotobuf-c -lsqlite3 -lz -lm
 
 # `make V=1` shows whole commands.
 ifneq ($(V),1)

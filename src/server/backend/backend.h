@@ -141,12 +141,23 @@ static inline bool infer_wants(const struct infer_request *r, size_t output) {
     return !r->is_wanted || r->is_wanted[output];
 }
 
-/* Calls another model; given to a backend at its start, so that ensembles and business logic
- * need not know the scheduler. `version` < 0: the newest. The request comes back through its
- * respond. NOT_FOUND, UNAVAILABLE: not sent, the caller keeps it. Any thread. */
+/* A version of another model that a backend holds on to. */
+struct model_ref {
+    const struct model_spec *spec;
+    void *handle;
+};
+
+/* Calls other models; given to a backend at its start, so that ensembles and business logic need
+ * not know the scheduler. Any thread.
+ *   find     NOT_FOUND, UNAVAILABLE; `version` < 0: the newest. Ends with release().
+ *   push     sends a request that infer_request_bind() accepted for out->spec; it comes back
+ *            through its respond. UNAVAILABLE: not sent, the caller keeps it. */
 struct model_caller {
-    status (*call)(const struct model_caller *c, str model, int64_t version,
-                   struct infer_request *r, struct error *err);
+    status (*find)(const struct model_caller *c, str model, int64_t version, struct model_ref *out,
+                   struct error *err);
+    status (*push)(const struct model_caller *c, const struct model_ref *m, struct infer_request *r,
+                   struct error *err);
+    void (*release)(const struct model_caller *c, struct model_ref *m);
 };
 
 struct backend_model;
@@ -180,6 +191,7 @@ struct backend {
     status (*model_open)(struct backend_model **out, const struct backend_source *source,
                          struct error *err);
     void (*model_close)(struct backend_model *m); /* after its instances */
+    /* NULL: the model's file says nothing of itself. */
     status (*describe)(struct backend_model *m, struct arena *a, struct backend_signature *out,
                        struct error *err);
 

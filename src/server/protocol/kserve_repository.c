@@ -1,0 +1,184 @@
+/* kserve_repository.c - the repository's routes, and the small ones about logging and shared
+ * memory that clients ask for when they start. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/json.h"
+#include "server/protocol/infer_json.h"
+#include "server/protocol/route.h"
+
+static void write_index(struct json_writer *w, const struct repository_row *row) {
+    json_begin_object(w);
+    json_member_string(w, "name", row->name);
+    if (row->version >= 0) {
+        char version[32];
+        snprintf(version, sizeof version, "%" PRId64, row->version);
+        json_member_string(w, "version", str_from_c(version));
+    }
+    if (row->state != MODEL_STATE_UNKNOWN)
+        json_member_string(w, "state", str_from_c(model_state_name(row->state)));
+    if (row->reason.n && row->state != MODEL_STATE_READY)
+        json_member_string(w, "reason", row->reason);
+    json_end_object(w);
+}
+
+/* Only `ready` models? The body is optional. */
+static status read_ready(struct exchange *x, bool *out, struct error *err) {
+    struct json_value *body;
+    *out = false;
+    if (x->body.n == 0)
+        return STATUS_OK;
+    TRY(triton_json_parse(&body, &x->arena, x->body, err));
+    const struct json_value *ready = json_get(body, "ready");
+    if (ready && !json_to_bool(ready, out))
+        return error_set(err, STATUS_INTERNAL, "attempt to access JSON non-boolean as boolean");
+    return STATUS_OK;
+}
+
+static void index_body_done(struct exchange *x) {
+    struct route_call *c = x->user;
+    struct error err = {0};
+    bool is_ready_only;
+    status code = read_ready(x, &is_ready_only, &err);
+    if (code != STATUS_OK) {
+        reply_error(x, code, err.text);
+        return;
+    }
+    struct repository_row *rows;
+    size_t n = repository_index(c->service->repository, &x->arena, &rows);
+    struct buffer *b = service_scratch(x);
+    struct json_writer w;
+    json_writer_init(&w, b, &err);
+    json_begin_array(&w);
+    for (size_t i = 0; i < n; i++)
+        if (!is_ready_only || rows[i].state == MODEL_STATE_READY)
+            write_index(&w, &rows[i]);
+    json_end_array(&w);
+    reply_json(x, json_writer_finish(&w), b, &err);
+}
+
+void kserve_index(struct route_call *c, struct exchange *x) {
+    x->user = c;
+    exchange_collect(x, c->service->input_size_max, index_body_done);
+}
+
+/* What the repository's thread hands back to the loop. */
+struct control_result {
+    struct exchange *x;
+    status code;
+    char text[1024];
+};
+
+static void control_reply(struct exchange *x) {
+    struct control_result *result = x->user;
+    if (result->code == STATUS_OK)
+        reply_empty(x, 200);
+    else
+        reply_error(x, result->code, result->text);
+}
+
+static void control_done(void *arg, status code, const char *text) {
+    struct control_result *result = arg;
+    result->code = code;
+    snprintf(result->text, sizeof result->text, "%s", text);
+    exchange_post(result->x, control_reply);
+}
+
+static struct control_result *control_new(struct exchange *x) {
+    struct control_result *result = arena_new(&x->arena, struct control_result);
+    result->x = x;
+    x->user = result;
+    return result;
+}
+
+/* {"parameters": {"config": "..."}}: the configuration that replaces the file's. */
+static status read_load(struct exchange *x, str *config_json, struct error *err) {
+    struct json_value *body;
+    *config_json = (str){0};
+    if (x->body.n == 0)
+        return STATUS_OK;
+    TRY(triton_json_parse(&body, &x->arena, x->body, err));
+    const struct json_value *parameters = json_get(body, "parameters");
+    for (const struct json_value *p = parameters ? parameters->first : NULL; p; p = p->next) {
+        if (str_starts(p->name, STR("file:")))
+            return error_set(err, STATUS_UNIMPLEMENTED,
+                             "this server does not take model files in a load request");
+        if (!str_eq(p->name, STR("config")))
+            return error_set(err, STATUS_INTERNAL, "unexpected error on creating Triton parameter");
+        if (!json_to_str(p, config_json))
+            return error_set(err, STATUS_INTERNAL,
+                             "Unable to parse 'config': attempt to access JSON non-string as "
+                             "string");
+    }
+    return STATUS_OK;
+}
+
+static void load_body_done(struct exchange *x) {
+    struct route_call *c = x->user;
+    struct error err = {0};
+    str config_json;
+    status code = read_load(x, &config_json, &err);
+    if (code == STATUS_OK)
+        code = repository_load(c->service->repository, c->model, config_json, control_done,
+                               control_new(x), &err);
+    if (code != STATUS_OK)
+        reply_error(x, code, err.text);
+}
+
+static void unload_body_done(struct exchange *x) {
+    struct route_call *c = x->user;
+    struct error err = {0};
+    status code =
+        repository_unload(c->service->repository, c->model, control_done, control_new(x), &err);
+    if (code != STATUS_OK)
+        reply_error(x, code, err.text);
+}
+
+static void control(struct route_call *c, struct exchange *x, void (*done)(struct exchange *x)) {
+    if (c->name.n) {
+        reply_error(x, STATUS_UNIMPLEMENTED, "'repository_name' specification is not supported");
+        return;
+    }
+    if (repository_control(c->service->repository) != MODEL_CONTROL_EXPLICIT) {
+        reply_error(x, STATUS_UNAVAILABLE,
+                    "explicit model load / unload is not allowed if polling is enabled");
+        return;
+    }
+    x->user = c;
+    exchange_collect(x, c->service->input_size_max, done);
+}
+
+void kserve_load(struct route_call *c, struct exchange *x) {
+    control(c, x, load_body_done);
+}
+
+void kserve_unload(struct route_call *c, struct exchange *x) {
+    control(c, x, unload_body_done);
+}
+
+void kserve_logging(struct route_call *c, struct exchange *x) {
+    (void)c;
+    struct error err = {0};
+    struct buffer *b = service_scratch(x);
+    status code = buffer_printf(b, &err, "%s",
+                                "{\"log_file\":\"\",\"log_info\":true,\"log_warning\":true,"
+                                "\"log_error\":true,\"log_verbose_level\":0,"
+                                "\"log_format\":\"default\"}");
+    reply_json(x, code, b, &err);
+}
+
+void kserve_shm_status(struct route_call *c, struct exchange *x) {
+    (void)c;
+    struct error err = {0};
+    struct buffer *b = service_scratch(x);
+    reply_json(x, buffer_append_str(b, STR("[]"), &err), b, &err);
+}
+
+void kserve_shm_region(struct route_call *c, struct exchange *x) {
+    char text[400];
+    snprintf(text, sizeof text, "Unable to find system shared memory region: '%.*s'",
+             STR_ARG(c->name));
+    reply_error(x, STATUS_NOT_FOUND, text);
+}

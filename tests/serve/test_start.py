@@ -1,0 +1,168 @@
+"""How `culmen serve` starts, what it says when it cannot, and how it ends."""
+import json
+import pathlib
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+import twins
+from conftest import CULMEN
+from onnx_writer import FLOAT
+
+
+@pytest.fixture
+def models(tmp_path):
+    folder = tmp_path / "models"
+    twins.put(folder, "one", 1, twins.identity([("x", "y", FLOAT, ["batch", 4])]))
+    return folder
+
+
+def ended(server):
+    return server.process.wait(60), server.log()
+
+
+def test_a_bare_onnx_file_gets_tritons_defaults(start_serve, models):
+    server = start_serve(f"--model-repository={models}").wait()
+    config = json.loads(server.call("/v2/models/one/config")[2])
+    assert config["platform"] == "onnxruntime_onnx" and config["backend"] == "onnxruntime"
+    assert config["max_batch_size"] == 4 and config["dynamic_batching"]["preferred_batch_size"] == [4]
+    assert config["input"][0]["dims"] == [4]
+    assert config["instance_group"][0]["count"] == 2 and config["instance_group"][0]["kind"] == "KIND_CPU"
+    assert "| one   | 1       | READY  |" in server.log()
+
+
+def test_plans_are_cached(start_serve, models, tmp_path):
+    cache = tmp_path / "cache"
+    for _ in range(2):
+        start_serve(f"--model-repository={models}", env={"CULMEN_CACHE_DIR": str(cache)}).wait()
+    assert len(list(cache.glob("*.plan"))) == 1 and len(list(cache.iterdir())) == 1
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_start(start_serve, models):
+    twins.put(models, "broken", 1, b"not onnx")
+    code, log = ended(start_serve(f"--model-repository={models}"))
+    assert code == 1 and "error: creating server: Internal - failed to load all models" in log
+    assert "| broken | 1" in log and "UNAVAILABLE" in log
+
+
+def test_the_rest_is_served_when_errors_do_not_end_the_start(start_serve, models):
+    twins.put(models, "broken", 1, b"not onnx")
+    strict = start_serve(f"--model-repository={models}", "--exit-on-error=false").wait()
+    assert strict.call("/v2/health/live")[0] == 200 and strict.call("/v2/health/ready")[0] == 400
+    assert strict.call("/v2/models/one/ready")[0] == 200
+    rows = json.loads(strict.call("/v2/repository/index", b"{}")[2])
+    assert rows[0]["name"] == "broken" and rows[0]["state"] == "UNAVAILABLE" and rows[0]["reason"]
+    lenient = start_serve(f"--model-repository={models}", "--exit-on-error=false", "--strict-readiness=false").wait()
+    assert lenient.call("/v2/health/ready")[0] == 200
+
+
+def test_a_typo_in_the_configuration_is_named_with_its_place(start_serve, models):
+    (models / "one/config.pbtxt").write_text('name: "one"\nmax_batch_sise: 4\n')
+    code, log = ended(start_serve(f"--model-repository={models}"))
+    assert code == 1 and "config.pbtxt: line 2, column" in log and "max_batch_size" in log
+
+
+@pytest.mark.parametrize("args,text", [
+    (["--model-repository=/nonexistent/folder"], "/nonexistent/folder"),
+    ([], "--model-repository must be specified"),
+    (["--model-repository=.", "--load-model=x"], "requires setting '--model-control-mode=explicit'"),
+    (["--model-repository=.", "--model-control-mode=maybe"], "maybe"),
+])
+def test_bad_command_lines_are_refused(start_serve, args, text):
+    code, log = ended(start_serve(*args))
+    assert code == 1 and text in log
+
+
+def test_an_empty_repository_is_ready(start_serve, tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    assert start_serve(f"--model-repository={folder}").wait().call("/v2/health/ready")[0] == 200
+
+
+def test_a_taken_port_is_named(start_serve, models):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, log = ended(start_serve(f"--model-repository={models}", f"--http-port={port}"))
+    assert code == 1 and f"127.0.0.1:{port}" in log and "in use" in log
+
+
+def test_no_room_in_the_cache_is_named(start_serve, models):
+    code, log = ended(start_serve(f"--model-repository={models}", env={"CULMEN_CACHE_DIR": "/proc/no"}))
+    assert code == 1 and "CULMEN_CACHE_DIR" in log and "/proc/no" in log
+
+
+def test_listens_on_loopback_unless_called_tritonserver(start_serve, models, tmp_path, plan_cache):
+    assert "service=http address=127.0.0.1:" in start_serve(f"--model-repository={models}").wait().log()
+    link = tmp_path / "tritonserver"
+    link.symlink_to(CULMEN.resolve())
+    process = subprocess.Popen([link, f"--model-repository={models}", "--http-port=0", "--metrics-port=0"],
+                               stderr=subprocess.PIPE, text=True, env={"CULMEN_CACHE_DIR": str(plan_cache)})
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "service=metrics" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert any("service=http address=0.0.0.0:" in line for line in lines)
+
+
+def test_an_inherited_socket_serves_everything(start_serve, models):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = start_serve(f"--model-repository={models}", f"--http-fd={listening.fileno()}", "--allow-metrics=true",
+                             pass_fds=[listening.fileno()],
+                             env={"AIP_HTTP_PORT": "1", "AIP_PREDICT_ROUTE": "/p", "AIP_HEALTH_ROUTE": "/h"}).wait()
+        server.ports["http"] = listening.getsockname()[1]
+        assert server.call("/h")[0] == 200 and server.call("/v2/models/one/ready")[0] == 200
+        assert server.call("/p", b'{"instances":[[1,2,3,4]]}')[2] == b'{"predictions":[[1.0,2.0,3.0,4.0]]}'
+        assert b"nv_inference_count" in server.call("/metrics")[2]
+
+
+def test_sigterm_lets_requests_finish(start_serve, models):
+    server = start_serve(f"--model-repository={models}").wait()
+    body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}'
+    counts, stop = {"ok": 0, "bad": 0}, threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            try:
+                status = server.call("/v2/models/one/infer", body)[0]
+            except OSError:
+                return  # not accepted any more
+            counts["ok" if status == 200 else "bad"] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    assert server.stop() == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert counts["ok"] > 10 and counts["bad"] == 0
+
+
+def test_explicit_mode_loads_and_unloads(start_serve, models):
+    server = start_serve(f"--model-repository={models}", "--model-control-mode=explicit").wait()
+    assert server.call("/v2/models/one/ready")[0] == 400
+    assert json.loads(server.call("/v2/repository/index", b"")[2]) == [{"name": "one"}]
+    assert server.call("/v2/repository/models/one/load", b"")[0] == 200
+    assert server.call("/v2/models/one/ready")[0] == 200
+    assert server.call("/v2/repository/models/one/unload", b"")[0] == 200
+    assert server.call("/v2/models/one/ready")[0] == 400
+    assert json.loads(server.call("/v2/repository/index", b"")[2])[0]["reason"] == "unloaded"
+    status, _, body = server.call("/v2/repository/models/nope/load", b"")
+    assert status == 500 and b"failed to load 'nope', failed to poll from model repository" in body
+
+
+def test_poll_mode_sees_new_and_changed_models(start_serve, models):
+    server = start_serve(f"--model-repository={models}", "--model-control-mode=poll", "--repository-poll-secs=1").wait()
+    twins.put(models, "two", 1, twins.identity([("x", "y", FLOAT, ["batch", 2])]))
+    end = time.time() + 15
+    while server.call("/v2/models/two/ready")[0] != 200 and time.time() < end:
+        time.sleep(0.1)
+    assert server.call("/v2/models/two/ready")[0] == 200
+    assert pathlib.Path(models / "one").exists()

@@ -1,0 +1,87 @@
+"""NVIDIA's own HTTP client against `culmen serve`."""
+import numpy as np
+import pytest
+
+httpclient = pytest.importorskip("tritonclient.http")
+
+
+@pytest.fixture
+def client(serve):
+    with httpclient.InferenceServerClient(serve.address()) as c:
+        yield c
+
+
+def add_sub_inputs(binary):
+    a = np.arange(8, dtype=np.int32).reshape(2, 4)
+    b = np.full((2, 4), 10, dtype=np.int32)
+    inputs = [httpclient.InferInput(name, [2, 4], "INT32") for name in ("INPUT0", "INPUT1")]
+    inputs[0].set_data_from_numpy(a, binary_data=binary)
+    inputs[1].set_data_from_numpy(b, binary_data=binary)
+    return a, b, inputs
+
+
+@pytest.mark.parametrize("binary_in", [False, True])
+@pytest.mark.parametrize("binary_out", [False, True])
+def test_infer_in_json_and_binary(client, binary_in, binary_out):
+    a, b, inputs = add_sub_inputs(binary_in)
+    outputs = [httpclient.InferRequestedOutput(n, binary_data=binary_out) for n in ("OUTPUT0", "OUTPUT1")]
+    result = client.infer("add_sub", inputs, outputs=outputs, request_id="r 7")
+    assert (result.as_numpy("OUTPUT0") == a + b).all()
+    assert (result.as_numpy("OUTPUT1") == a - b).all()
+    assert result.get_response()["id"] == "r 7"
+
+
+def test_infer_mixes_json_and_binary_inputs(client):
+    a, b, inputs = add_sub_inputs(True)
+    inputs[0].set_data_from_numpy(a, binary_data=False)
+    assert (client.infer("add_sub", inputs).as_numpy("OUTPUT0") == a + b).all()
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_infer_with_compression_both_ways(client, algorithm):
+    x = np.linspace(-1, 1, 5000, dtype=np.float32)
+    tensor = httpclient.InferInput("INPUT0", [5000], "FP32")
+    tensor.set_data_from_numpy(x)
+    result = client.infer("identity_fp32", [tensor], request_compression_algorithm=algorithm,
+                          response_compression_algorithm=algorithm)
+    assert (result.as_numpy("OUTPUT0") == x).all()
+
+
+def test_classification_names_the_classes(client):
+    tensor = httpclient.InferInput("SCORES", [1, 5], "FP32")
+    tensor.set_data_from_numpy(np.array([[0.1, 0.7, 0.05, 0.15, 0.3]], np.float32))
+    result = client.infer("classify", [tensor], outputs=[httpclient.InferRequestedOutput("PROBS", class_count=2)])
+    assert result.as_numpy("PROBS").tolist() == [[b"0.700000:1:dog", b"0.300000:4"]]
+
+
+def test_server_and_models_describe_themselves(client):
+    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("add_sub")
+    assert client.get_server_metadata()["name"] == "triton"
+    assert client.get_model_metadata("add_sub")["inputs"][0] == {"name": "INPUT0", "datatype": "INT32", "shape": [-1, 4]}
+    config = client.get_model_config("add_sub")
+    assert config["platform"] == "onnxruntime_onnx" and config["max_batch_size"] == 8
+    assert config["dynamic_batching"]["preferred_batch_size"] == [8]
+    states = {(m["name"], m["version"]): m["state"] for m in client.get_model_repository_index()}
+    assert states[("versions", "3")] == "READY" and ("versions", "2") not in states
+
+
+def test_statistics_count_what_was_done(client):
+    before = client.get_inference_statistics("add_sub")["model_stats"][0]
+    client.infer("add_sub", add_sub_inputs(True)[2])
+    after = client.get_inference_statistics("add_sub")["model_stats"][0]
+    assert after["inference_count"] == before["inference_count"] + 2
+    assert after["execution_count"] == before["execution_count"] + 1
+    assert after["inference_stats"]["success"]["count"] == before["inference_stats"]["success"]["count"] + 1
+    assert any(b["batch_size"] == 2 for b in after["batch_stats"])
+
+
+@pytest.mark.parametrize("call,text", [
+    (lambda c: c.infer("nope", []), "Request for unknown model: 'nope' is not found"),
+    (lambda c: c.infer("add_sub", []), "expected 2 inputs but got 0 inputs"),
+    (lambda c: c.get_model_config("add_sub", "9"), "version 9 is not found"),
+    (lambda c: c.load_model("add_sub"), "explicit model load / unload is not allowed"),
+])
+def test_errors_are_tritons(client, call, text):
+    with pytest.raises(httpclient.InferenceServerException if hasattr(httpclient, "InferenceServerException") else Exception,
+                       match=text.replace("/", ".")):
+        call(client)
