@@ -42,7 +42,7 @@ struct lowering {
 
 /* dims.c: symbols and expressions. */
 void dims_find_symbols(struct lowering *l);
-bool dims_is_usable(struct lowering *l, dim d);   /* only symbols that inputs bind */
+bool dims_is_usable(struct lowering *l, dim d);         /* only symbols that inputs bind */
 void dims_renumber(struct lowering *l, struct plan *p); /* gives p only what it uses */
 
 /* weights.c: constants in order of use, each different one once. */

@@ -1,0 +1,89 @@
+/* culmen compile: model.onnx -> model.plan. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "command.h"
+#include "model.h"
+#include "plan/write.h"
+
+static struct {
+    const char *output, *precision, *isa, *report, *print_after;
+    struct option_list shapes, disabled_passes;
+    bool deterministic, quiet;
+} o;
+
+static const struct option options[] = {
+    {"output", 'o', OPTION_TEXT, &o.output, "FILE", "where the plan goes", .is_required = true},
+    {"precision", 0, OPTION_TEXT, &o.precision, "P", "fp32 (default) or bf16"},
+    {"shape", 0, OPTION_LIST, &o.shapes, "NAME:DIMS",
+     "fixes an input's dims: ids:1x128; ? leaves one free; may be given several times"},
+    {"isa", 0, OPTION_TEXT, &o.isa, "LEVEL",
+     "highest instruction set to use: generic, avx2, avx512, avx512-bf16, amx (default: this "
+     "machine's)"},
+    {"report", 0, OPTION_TEXT, &o.report, "FILE", "writes what was done as JSON"},
+    {"deterministic", 0, OPTION_FLAG, &o.deterministic, NULL,
+     "the same bits for any number of threads and any batch"},
+    {"print-after", 0, OPTION_TEXT, &o.print_after, "PASS",
+     "prints the graph as it is after a pass, or after \"import\""},
+    {"disable-pass", 0, OPTION_LIST, &o.disabled_passes, "PASS", "leaves a pass out"},
+    {"quiet", 'q', OPTION_FLAG, &o.quiet, NULL, "no progress on the terminal"},
+};
+
+static const struct usage usage = {
+    "compile", "MODEL.onnx -o MODEL.plan [OPTIONS]",
+    "Compiles an ONNX model for this kind of machine into a plan, which `culmen run`, `culmen\n"
+    "serve` and libculmen load in milliseconds.\n\n"
+    "  culmen compile model.onnx -o model.plan --precision=bf16\n"
+    "  culmen compile model.onnx -o model.plan --shape=input_ids:1x128 --report=report.json",
+    options, ARRAY_LEN(options)};
+
+static void show_phase(void *arg, const char *phase) {
+    (void)arg;
+    fprintf(stderr, "\r\033[K%s ...", phase);
+}
+
+static void end_progress(bool is_shown) {
+    if (is_shown)
+        fprintf(stderr, "\r\033[K");
+}
+
+static status write_report(const struct compiled *c, struct error *err) {
+    CLEANUP(buffer_done) struct buffer text = {0};
+    TRY(compiled_report(c, &text, err));
+    TRY(buffer_append(&text, "\n", 1, err));
+    return file_write(o.report, text.p, text.n, err);
+}
+
+static status compile_to_file(const char *path, struct error *err) {
+    bool shows = !o.quiet && isatty(STDERR_FILENO);
+    struct compile_options how;
+    TRY(model_parse_options(&how, o.precision, o.isa, &o.shapes, err));
+    how.disabled_passes = o.disabled_passes.items;
+    how.n_disabled_passes = o.disabled_passes.n;
+    how.print_after = o.print_after;
+    how.deterministic = o.deterministic;
+    how.on_phase = shows ? show_phase : NULL;
+    CLEANUP(compiled_freep) struct compiled *c = NULL;
+    status code = compile_model(&c, path, &how, err);
+    if (code == STATUS_OK && shows)
+        show_phase(NULL, "write");
+    if (code == STATUS_OK)
+        code = plan_write(compiled_plan(c), o.output, err);
+    end_progress(shows);
+    if (code != STATUS_OK) {
+        str lines = c ? compiled_diagnostics(c) : (str){0};
+        fwrite(lines.p, 1, lines.n, stderr);
+        return code;
+    }
+    return o.report ? write_report(c, err) : STATUS_OK;
+}
+
+int cmd_compile(int argc, char **argv) {
+    int n_words;
+    char **words = command_parse(&usage, argc, argv, &n_words);
+    if (n_words != 1)
+        return command_misuse(&usage, "wanted one model, found %d", n_words);
+    struct error err = {0};
+    return compile_to_file(words[0], &err) == STATUS_OK ? EXIT_OK : command_fail(&usage, &err);
+}
