@@ -297,6 +297,18 @@ TEST(api_says_which_artifacts_it_takes) {
     fixture_done(&f);
 }
 
+TEST(api_takes_a_bucketless_uri_as_a_local_path) {
+    struct fixture f;
+    fixture_init(&f);
+    call(&f, "POST", P "/models:upload",
+         format(&f,
+                "{\"model\":{\"displayName\":\"m\",\"artifactUri\":\"gs://%s/model\","
+                "\"containerSpec\":{\"imageUri\":\"culmen\"}}}",
+                f.folder),
+         200);
+    fixture_done(&f);
+}
+
 TEST(api_deploys_with_checked_resources) {
     struct fixture f;
     fixture_init(&f);

@@ -63,15 +63,21 @@ status artifact_check(struct arena *a, str uri, str *path, struct error *err) {
     if (uri.n == 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "model.artifact_uri is missing: image \"culmen\" serves %s.", ACCEPTED);
-    if (str_starts(text, STR("file://"))) {
-        text = str_slice(text, sizeof "file://" - 1, text.n);
+    /* The SDK passes on nothing but gs:// (it would copy a local folder to a bucket), so that a
+     * gs:// without a bucket is a way to say a local path, too. */
+    size_t scheme_n = str_starts(text, STR("file://"))  ? sizeof "file://" - 1
+                      : str_starts(text, STR("gs:///")) ? sizeof "gs://" - 1
+                                                        : 0;
+    if (scheme_n) {
+        text = str_slice(text, scheme_n, text.n);
         if (!uri_decode(&text, text, false, a))
             return error_set(err, STATUS_INVALID_ARGUMENT, "model.artifact_uri: a broken escape.");
     }
     if (text.n == 0 || text.p[0] != '/' || text.n > ARTIFACT_PATH_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "model.artifact_uri \"%.*s\": image \"culmen\" takes an absolute local "
-                         "path or file:///path, to %s.",
+                         "path, file:///path or gs:///path (for clients that insist on gs://), to "
+                         "%s.",
                          (int)(uri.n < 120 ? uri.n : 120), uri.p, ACCEPTED);
     text = str_copy(a, text);
     struct stat info;

@@ -22,7 +22,7 @@ NODISCARD status service_start(struct service **out, const struct api *api, stru
 /* For struct server_listen: `arg` is the service. */
 void service_handle(void *arg, struct exchange *x);
 
-/* Answers what waits, ends the threads. The server must have stopped taking exchanges, and its
+/* Answers what waits and ends the threads; new calls are refused with 503 from here on. The
  * loops must still run. */
 void service_stop(struct service *s);
 void service_free(struct service *s); /* after service_stop() and the end of the loops */

@@ -354,6 +354,7 @@ status process_runtime_open(struct runtime **out, const struct process_options *
     if (!p)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     p->base.driver = &process_driver;
+    p->path = o->path;
     p->argv = o->argv;
     snprintf(p->folder, sizeof p->folder, "%s", o->folder);
     mutex_init(&p->lock);

@@ -30,7 +30,8 @@ enum {
 
 struct process_options {
     const char *folder;      /* state and logs, made where missing */
-    const char *const *argv; /* argv[0] is the path; NULL-terminated */
+    const char *path;        /* of the program */
+    const char *const *argv; /* its words, argv[0] included; NULL-terminated */
 };
 
 /* Adopts the replicas that the state folder names. */

@@ -56,11 +56,11 @@ struct fixture {
     struct arena arena;
 };
 
-static const char *const argv_self[] = {"/proc/self/exe", NULL};
+static const char *const argv_self[] = {"replica", NULL};
 
 static void fixture_open(struct fixture *f) {
     struct error err = {0};
-    struct process_options o = {.folder = f->folder, .argv = argv_self};
+    struct process_options o = {.folder = f->folder, .path = "/proc/self/exe", .argv = argv_self};
     if (process_runtime_open(&f->r, &o, &err) != STATUS_OK)
         test_fail(__FILE__, __LINE__, "%s", err.text);
 }

@@ -170,6 +170,7 @@ static status socket_open(struct replica *r, struct error *err) {
 
 /* What the child needs, made before the fork: after it only system calls are safe. */
 struct birth {
+    const char *path;
     const char *const *argv;
     const char *environment[RUNTIME_ENVIRONMENT_MAX + 8];
     char listen_pid[32], port[32];
@@ -210,7 +211,7 @@ static _Noreturn void child_run(struct birth *b) {
         const char *const *in;
         char *const *out;
     } argv = {.in = b->argv}, environment = {.in = b->environment};
-    execve(b->argv[0], argv.out, environment.out);
+    execve(b->path, argv.out, environment.out);
     static const char text[] = "culmen: the replica's program could not be started\n";
     if (write(2, text, sizeof text - 1) < 0)
         _exit(EXIT_NOT_STARTED);
@@ -232,6 +233,7 @@ static void birth_prepare(struct birth *b, struct replica *r, const struct runti
     b->environment[n++] = b->port;
     b->environment[n++] = "LISTEN_FDS=1";
     b->environment[n] = NULL;
+    b->path = r->owner->path;
     b->argv = r->owner->argv;
     b->listen_fd = r->listen_fd;
 }

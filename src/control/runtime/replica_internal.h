@@ -59,6 +59,7 @@ struct process_runtime {
     struct runtime base;
     char folder[PATH_MAX];
     char boot[64]; /* this boot of the machine */
+    const char *path;
     const char *const *argv;
     pthread_t thread;
     struct loop *loop;
