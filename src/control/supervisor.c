@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -16,29 +17,40 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-static char *title_space;
-static size_t title_size;
-
 /* In a child: reads as ended when the parent is gone. In the parent: its other end. */
 static int parent_pipe[2] = {-1, -1};
 
-void title_init(int argc, char **argv) {
-    /* The words of the command line lie one after the other. */
-    char *end = argv[0];
-    for (int i = 0; i < argc && argv[i] == end; i++)
-        end = argv[i] + strlen(argv[i]) + 1;
-    title_space = argv[0];
-    title_size = (size_t)(end - argv[0]);
+/* Where the words of the command line lie, one after the other: fields 48 and 49 of proc(5)'s
+ * stat. 0: not known. */
+static size_t title_space(char **out) {
+    char text[1024];
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    char *p = strrchr(text, ')');
+    for (int field = 2; field < 48 && p; field++)
+        p = strchr(p + 1, ' ');
+    uintptr_t begin = 0, end = 0;
+    if (!p || sscanf(p, "%" SCNuPTR "%" SCNuPTR, &begin, &end) != 2 || end <= begin)
+        return 0;
+    *out = (char *)begin;
+    return end - begin;
 }
 
 void title_set(const char *text) {
-    char name[16]; /* what the kernel keeps */
+    char name[16]; /* what the kernel keeps of it elsewhere */
     snprintf(name, sizeof name, "%.15s", text);
     prctl(PR_SET_NAME, name);
-    if (title_size == 0)
+    char *space;
+    size_t size = title_space(&space);
+    if (size == 0)
         return;
-    memset(title_space, 0, title_size);
-    snprintf(title_space, title_size, "%s", text);
+    memset(space, 0, size);
+    snprintf(space, size, "%s", text);
 }
 
 static void signals_block(sigset_t *set) {

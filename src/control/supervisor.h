@@ -34,8 +34,7 @@ struct child {
     int n_quick_exits;
 };
 
-/* Where the process title lives: call once, first thing, with main()'s argv. */
-void title_init(int argc, char **argv);
+/* Overwrites the command line of this process, as ps shows it: what points into argv is lost. */
 void title_set(const char *text);
 
 /* Runs the children until SIGTERM or SIGINT; then ends them one after the other in the order
