@@ -98,9 +98,10 @@ static size_t edit_distance(str a, const char *b) {
     return last[n];
 }
 
-/* Near enough to be what was meant: a third of the letters may differ. */
+/* Near enough to be what was meant: one letter in four may differ. */
 static bool is_near(str name, size_t distance) {
-    return distance <= name.n / 3 + 1 && distance < name.n;
+    size_t limit = name.n / 4 ? name.n / 4 : 1;
+    return distance <= limit && distance < name.n;
 }
 
 const ProtobufCFieldDescriptor *protobuf_nearest_field(const ProtobufCMessageDescriptor *d,
