@@ -7,7 +7,6 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
-#include "codec/wire.h"
 #include "support/test.h"
 
 /* ---- a writer of wire format, just enough to make models ---- */
@@ -382,17 +381,4 @@ TEST(onnx_survives_every_flipped_bit_and_every_length) {
             onnx_model_free(m);
     }
     buffer_done(&bytes.b);
-}
-
-TEST(wire_varint_stops_at_ten_bytes) {
-    const char good[] = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
-    const char over[] = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02";
-    const char *p = good;
-    uint64_t v = 0;
-    CHECK(wire_varint(&p, good + 10, &v) && v == UINT64_MAX && p == good + 10);
-    p = good;
-    CHECK(!wire_varint(&p, good + 9, &v) && p == good);
-    p = over;
-    CHECK(!wire_varint(&p, over + 10, &v));
-    CHECK_EQ(wire_unzigzag(3), -2);
 }

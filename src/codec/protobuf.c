@@ -19,15 +19,6 @@ static status fail_scan(struct scan *s, const ProtobufCMessageDescriptor *d, con
                      (size_t)(p - s->begin), text);
 }
 
-/* How many values a field of the wire adds to the message. */
-static size_t scan_values(const ProtobufCFieldDescriptor *f, const struct wire_field *field) {
-    bool is_text = f->type == PROTOBUF_C_TYPE_STRING || f->type == PROTOBUF_C_TYPE_BYTES ||
-                   f->type == PROTOBUF_C_TYPE_MESSAGE;
-    if (is_text || field->type != WIRE_TYPE_BYTES || !protobuf_is_repeated(f))
-        return 1;
-    return field->bytes.n; /* packed: never more values than bytes */
-}
-
 static status scan_message(struct scan *s, const ProtobufCMessageDescriptor *d, str bytes,
                            unsigned depth) {
     struct wire w;
@@ -38,8 +29,8 @@ static status scan_message(struct scan *s, const ProtobufCMessageDescriptor *d, 
     while (wire_next(&w, &field)) {
         const ProtobufCFieldDescriptor *f =
             protobuf_c_message_descriptor_get_field(d, field.number);
-        s->n_values += f ? scan_values(f, &field) : 1;
-        if (s->n_values > PROTOBUF_VALUES_MAX)
+        /* Packed numbers count as one: they take at most 8 bytes for each of theirs. */
+        if (++s->n_values > PROTOBUF_VALUES_MAX)
             return fail_scan(s, d, w.field, "too many values");
         if (f && f->type == PROTOBUF_C_TYPE_MESSAGE && field.type == WIRE_TYPE_BYTES)
             TRY(scan_message(s, f->descriptor, field.bytes, depth + 1));
