@@ -183,7 +183,8 @@ static status import_node(struct importer *im, struct scope *s, const struct onn
     if (im->g->n_nodes + im->n_unsupported >= IMPORT_NODES_MAX)
         return error_set(im->err, STATUS_RESOURCE_EXHAUSTED,
                          "the model has more than %d nodes (functions inlined)", IMPORT_NODES_MAX);
-    struct value **in = NULL, **results = arena_array(im->scratch, struct value *, n->n_outputs + 1);
+    struct value **in = NULL,
+                 **results = arena_array(im->scratch, struct value *, n->n_outputs + 1);
     TRY(operands(im, s, n, index, &in));
     bool is_done = n->n_outputs > 0;
     for (size_t i = 0; i < n->n_outputs; i++) {

@@ -2,7 +2,6 @@
 
 #include <math.h>
 
-
 struct node *made_by(const struct value *v, op_id op) {
     return v && v->def && v->def->op == op && v->def->out[0] == v ? v->def : NULL;
 }
