@@ -1,5 +1,6 @@
 #include "compiler/passes/match.h"
 
+#include <float.h>
 #include <math.h>
 
 struct node *made_by(const struct value *v, op_id op) {
@@ -72,4 +73,16 @@ bool reduces_last_axis(const struct node *n, bool keepdims) {
     }
     return axes && n_axes == 1 && (axes[0] == -1 || axes[0] == rank - 1) &&
            (attr_int(&n->attrs, "keepdims", 1) != 0) == keepdims;
+}
+
+bool clip_bounds(const struct node *n, float *low, float *high) {
+    if (n->opset < 11) {
+        *low = attr_float(&n->attrs, "min", -FLT_MAX);
+        *high = attr_float(&n->attrs, "max", FLT_MAX);
+        return true;
+    }
+    *low = -FLT_MAX;
+    *high = FLT_MAX;
+    return (!node_in(n, 1) || scalar_f32(n->in[1], low)) &&
+           (!node_in(n, 2) || scalar_f32(n->in[2], high));
 }

@@ -32,4 +32,8 @@ bool same_type(const struct value *a, const struct value *b); /* and the dtype *
 /* Is `axes` (attribute or operand `input`) just the last axis of v, and keepdims as wanted? */
 bool reduces_last_axis(const struct node *n, bool keepdims);
 
+/* The bounds of a Clip, from attributes or constant operands; -FLT_MAX and FLT_MAX where absent.
+ * False: not known. */
+bool clip_bounds(const struct node *n, float *low, float *high);
+
 #endif

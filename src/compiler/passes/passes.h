@@ -40,4 +40,19 @@ NODISCARD status pass_dce(struct graph *g, struct error *err);
 /* Equal nodes become one; so do equal small constants. */
 NODISCARD status pass_cse(struct graph *g, struct error *err);
 
+/* BatchNormalization, and constants per channel, into the convolution before. */
+NODISCARD status pass_fold_affine(struct graph *g, struct error *err);
+/* Gelu, HardSwish, Swish, HardSigmoid out of what exporters spell. */
+NODISCARD status pass_fuse_activation(struct graph *g, struct error *err);
+/* MatMul, Gemm and their bias to Linear. */
+NODISCARD status pass_fuse_linear(struct graph *g, struct error *err);
+/* Normalisations over the last axis to Norm. */
+NODISCARD status pass_fuse_norm(struct graph *g, struct error *err);
+/* Softmax between two products to Attention; its three Linears to one. */
+NODISCARD status pass_fuse_attention(struct graph *g, struct error *err);
+/* Activations and residual sums into the product before. */
+NODISCARD status pass_fuse_tails(struct graph *g, struct error *err);
+/* What elementwise arithmetic is left, in groups, to Elementwise. */
+NODISCARD status pass_fuse_elementwise(struct graph *g, struct error *err);
+
 #endif
