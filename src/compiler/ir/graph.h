@@ -95,10 +95,13 @@ struct graph {
     uint32_t n_properties;
 };
 
-/* `for` over the nodes in order; the body may erase `n` and insert before or after it. */
+/* `for` over the nodes in order; the body may insert nodes anywhere and erase any: an erased node
+ * keeps its place in the walk (its `next` stays) and is passed over. */
 #define GRAPH_NODES(n, g)                                                                          \
     for (struct node *n = (g)->first, *n##_next = n ? n->next : NULL; n;                           \
-         n = n##_next, n##_next = n ? n->next : NULL)
+         n = n##_next, n##_next = n ? n->next : NULL)                                              \
+        if (n->is_erased) {                                                                        \
+        } else
 
 struct graph *graph_new(struct arena *a); /* lives until arena_release(a) */
 
