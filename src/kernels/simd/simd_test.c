@@ -254,7 +254,7 @@ TEST(matmul_multiplies_any_shape) {
                 .n_in = 2,
                 .out = {tensor_of(types[t], DIMS(2, 3, m, n))},
                 .n_out = 1};
-            char what[64];
+            char what[160];
             snprintf(what, sizeof what, "%s [%d,%d]x[%d,%d]", dtype_name(types[t]), (int)m, (int)k,
                      (int)k, (int)n);
             CHECK(check_all(&c, what) > 1);
@@ -385,7 +385,7 @@ static void check_linear(int64_t m, int64_t n, int64_t k, int variant) {
             guarded_free(c.in[i].data, c.in[i].size);
             c.absent |= 1u << i;
         }
-    char what[96];
+    char what[160];
     snprintf(what, sizeof what, "%s %dx%dx%d variant %d", dtype_name(t), (int)m, (int)n, (int)k,
              variant);
     CHECK(check_all(&c, what) > 0);
@@ -427,7 +427,7 @@ static void check_attention(int64_t sq, int64_t sk, int64_t size, int64_t size_v
     c.attrs[c.n_attrs++] = attr_of_int("v_offset", 2);
     c.attrs[c.n_attrs++] = attr_of_float("scale", 0.7f);
     c.attrs[c.n_attrs++] = attr_of_int("dtype", types[variant >> 3 & 1]);
-    char what[96];
+    char what[160];
     snprintf(what, sizeof what, "%s sq %d sk %d size %d, %d variant %d", dtype_name(t), (int)sq,
              (int)sk, (int)size, (int)size_v, variant);
     CHECK(check_all(&c, what) > 0);
@@ -507,7 +507,7 @@ static void check_elementwise(int op, int64_t act, int variant) {
     c.attrs[c.n_attrs++] = attr_of_ints("results", 2, results);
     c.attrs[c.n_attrs++] = attr_of_ints("dtypes", 2, dtypes);
     c.attrs[c.n_attrs++] = attr_of_floats("consts", 2, consts);
-    char what[64];
+    char what[160];
     snprintf(what, sizeof what, "elementwise op %d activation %d variant %d", op, (int)act,
              variant);
     CHECK(check_all(&c, what) > 0);
@@ -555,7 +555,7 @@ static void check_conv(const struct conv_case *v, int variant) {
     c.attrs[c.n_attrs++] =
         attr_of_int("activation", variant % 2 ? ACTIVATION_RELU : ACTIVATION_NONE);
     c.attrs[c.n_attrs++] = attr_of_int("dtype", out);
-    char what[96];
+    char what[160];
     snprintf(what, sizeof what, "%s %dx%dx%d to %d, window %dx%d variant %d", dtype_name(t),
              (int)v->h, (int)v->w, (int)v->c, (int)v->m, (int)v->kh, (int)v->kw, variant);
     CHECK(check_all(&c, what) > 0);
