@@ -123,4 +123,12 @@ static inline float vf_reduce_min(vf a) {
     return x < y ? x : y;
 }
 
+/* VL x VL elements of 32 bits: to[j * ld_to + i] = from[i * ld_from + j]. */
+static inline void level_transpose(const uint32_t *from, int64_t ld_from, uint32_t *to,
+                                   int64_t ld_to) {
+    for (int j = 0; j < VL; j++)
+        for (int i = 0; i < VL; i++)
+            to[j * ld_to + i] = from[i * ld_from + j];
+}
+
 #endif

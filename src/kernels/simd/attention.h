@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-enum { ATTENTION_STRIP = 8 * TILE_ROWS }; /* queries at a time */
+enum { ATTENTION_STRIP = 4 * TILE_ROWS }; /* queries at a time */
 
 struct attention {
     const struct tile_kind *kind;
@@ -102,34 +102,49 @@ static size_t attention_scratch(const struct kernel_call *c, unsigned n_threads)
     return attention_room(&a).size * n_threads;
 }
 
-/* Turns scores [sk] into e^(score - max), rounded to bf16 at `weights` or in place; returns their sum. */
-static float attention_softmax(const struct attention *a, float *s, const float *mask,
-                               uint16_t *weights) {
-    vf scale = vf_set(a->scale), max = vf_set(-INFINITY), total = vf_set(0);
+#define LOG2_E 1.44269504f
+
+/* Lanes past the first n become `value`. */
+SIMD_INLINE vf attention_fill(vf v, int64_t n, float value) {
+    float lanes[VL];
+    vf_store(lanes, vf_set(value));
+    vf_store_n(lanes, v, n);
+    return vf_load(lanes);
+}
+
+/* (scale * score + mask) log2 e, where `scale` and `broadcast` have the factor, for a vector of keys; n of them are there. */
+SIMD_INLINE vf attention_score(const float *s, const float *mask, vf scale, vf broadcast,
+                               int64_t n) {
+    if (!mask)
+        return vf_fma(vf_load(s), scale, broadcast);
+    vf m = n >= VL ? vf_load(mask) : vf_load_n(mask, n);
+    return vf_fma(vf_load(s), scale, m * vf_set(LOG2_E));
+}
+
+/* Turns scores [sk] into 2^(score - max), rounded to bf16 at `weights` or in place; returns their sum. */
+SIMD_INLINE float attention_softmax(const struct attention *a, float *s, const float *mask,
+                                    uint16_t *weights) {
+    vf scale = vf_set(a->scale * LOG2_E), max = vf_set(-INFINITY), total = vf_set(0);
+    vf broadcast = vf_set(mask && !a->mask_k ? *mask * LOG2_E : 0);
+    const float *row = mask && a->mask_k ? mask : NULL;
     int64_t n = a->sk, whole = n / VL * VL;
-    float broadcast = mask && !a->mask_k ? *mask : 0;
-    bool varies = mask && a->mask_k;
-    for (int64_t j = 0; j < n; j += VL) {
-        vf m = varies ? vf_load_n(mask + j, n - j) : vf_set(broadcast);
-        vf x = vf_fma(vf_load(s + j), scale, m);
-        if (j == whole) { /* what is past the end must not win */
-            float lanes[VL];
-            vf_store(lanes, x);
-            for (int64_t i = n - j; i < VL; i++)
-                lanes[i] = -INFINITY;
-            x = vf_load(lanes);
-        }
+    for (int64_t j = 0; j < whole; j += VL) {
+        vf x = attention_score(s + j, row ? row + j : NULL, scale, broadcast, VL);
         vf_store(s + j, x);
+        max = vf_max(max, x);
+    }
+    if (whole < n) { /* what is past the end must not win */
+        vf x = attention_score(s + whole, row ? row + whole : NULL, scale, broadcast, n - whole);
+        x = attention_fill(x, n - whole, -INFINITY);
+        vf_store(s + whole, x);
         max = vf_max(max, x);
     }
     vf top = vf_set(vf_reduce_max(max));
     for (int64_t j = 0; j < n; j += VL) {
-        vf e = vf_exp(vf_load(s + j) - top);
-        if (j == whole) {
-            float lanes[VL] = {0};
-            vf_store_n(lanes, e, n - j);
-            e = vf_load(lanes);
-        }
+        vf x = vf_max(vf_set(-140), vf_load(s + j) - top); /* NaN stays NaN */
+        vf e = vf_exp2(x, weights != NULL);
+        if (j == whole)
+            e = attention_fill(e, n - j, 0);
         total += e;
         if (weights)
             vf_store_bf16(weights + j, e);
@@ -164,8 +179,9 @@ static void attention_strip(const struct attention *a, const struct attention_ro
         const float *mask = a->mask;
         if (mask)
             mask += b * a->mask_b + h * a->mask_h + (q0 + i) * a->mask_q;
-        inverse[i] = 1 / attention_softmax(a, scores + i * r->ld_scores, mask,
-                                           weights ? weights + i * r->ld_weights : NULL);
+        float *s = scores + i * r->ld_scores;
+        inverse[i] = 1 / (weights ? attention_softmax(a, s, mask, weights + i * r->ld_weights)
+                                  : attention_softmax(a, s, mask, NULL));
     }
     g = (struct gemm){
         .kind = a->kind,

@@ -185,23 +185,68 @@ size_t LEVEL(gemm_packed_size)(const struct tile_kind *kind, int64_t k, int64_t 
     return (size_t)(rows * cols * kind->size);
 }
 
+/* Element (i, j) of 32 bits at w + i + j * step_n goes to to[i * width + j]. */
+static void pack_transposed(const char *w, int64_t k, int64_t cols, int64_t step_n, uint32_t *to,
+                            int64_t width) {
+    const uint32_t *from = (const uint32_t *)w;
+    int64_t i0 = k / VL * VL, j0 = cols / VL * VL;
+    for (int64_t j = 0; j < j0; j += VL)
+        for (int64_t i = 0; i < i0; i += VL)
+            level_transpose(from + i + j * step_n, step_n, to + i * width + j, width);
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = i < i0 ? j0 : 0; j < cols; j++)
+            memcpy(to + i * width + j, from + i + j * step_n, sizeof *to);
+}
+
+/* Rows of 16-bit elements side by side: two rows become one of pairs. */
+static void pack_pairs(const uint16_t *w, int64_t k, int64_t cols, int64_t step_k, uint32_t *to,
+                       int64_t width) {
+    for (int64_t i = 0; i + 1 < k; i += 2, to += width) {
+        const uint16_t *a = w + i * step_k, *b = a + step_k;
+        for (int64_t j = 0; j < cols; j++)
+            to[j] = (uint32_t)a[j] | (uint32_t)b[j] << 16;
+    }
+    if (k % 2)
+        for (int64_t j = 0; j < cols; j++)
+            to[j] = w[(k - 1) * step_k + j];
+}
+
+/* Any steps. */
+static void pack_any(int64_t size, int64_t group, const char *w, int64_t k, int64_t cols,
+                     int64_t step_k, int64_t step_n, char *panel, int64_t width) {
+    for (int64_t i = 0; i < k; i++) {
+        int64_t at = i / group * width * group + i % group, from = i * step_k;
+        if (size == 4 && step_n == 1)
+            memcpy((uint32_t *)panel + at, (const uint32_t *)w + from, (size_t)cols * 4);
+        else if (size == 4)
+            for (int64_t j = 0; j < cols; j++)
+                ((uint32_t *)panel)[at + j] = ((const uint32_t *)w)[from + j * step_n];
+        else
+            for (int64_t j = 0; j < cols; j++)
+                ((uint16_t *)panel)[at + j * group] = ((const uint16_t *)w)[from + j * step_n];
+    }
+}
+
 void LEVEL(gemm_pack)(const struct tile_kind *kind, const void *w, int64_t k, int64_t n,
                       int64_t step_k, int64_t step_n, int64_t n0, int64_t n1, void *to) {
     int64_t group = kind->group, rows = (k + group - 1) / group * group, size = kind->size;
+    /* Two neighbours along K in one 32-bit element. */
+    bool is_paired = size == 2 && group == 2 && k % 2 == 0 && step_n % 2 == 0;
     for (int64_t p = n0; p < n1; p += TILE_COLS) {
         int64_t width = panel_width(p, n), cols = n - p < width ? n - p : width;
         char *panel = (char *)to + p * rows * size;
+        const char *from = (const char *)w + p * step_n * size;
         if (cols < width || rows > k)
             memset(panel, 0, (size_t)(rows * width * size));
-        for (int64_t i = 0; i < k; i++) {
-            int64_t at = i / group * width * group + i % group, from = i * step_k + p * step_n;
-            if (size == 4)
-                for (int64_t j = 0; j < cols; j++)
-                    ((uint32_t *)panel)[at + j] = ((const uint32_t *)w)[from + j * step_n];
-            else
-                for (int64_t j = 0; j < cols; j++)
-                    ((uint16_t *)panel)[at + j * group] = ((const uint16_t *)w)[from + j * step_n];
-        }
+        if (step_k == 1 && size == 4)
+            pack_transposed(from, k, cols, step_n, (uint32_t *)panel, width);
+        else if (step_k == 1 && is_paired)
+            pack_transposed(from, k / 2, cols, step_n / 2, (uint32_t *)panel, width);
+        else if (step_n == 1 && group == 2)
+            pack_pairs((const uint16_t *)(const void *)from, k, cols, step_k, (uint32_t *)panel,
+                       width);
+        else
+            pack_any(size, group, from, k, cols, step_k, step_n, panel, width);
     }
 }
 

@@ -137,4 +137,31 @@ static inline float vf_reduce_min(vf a) {
     return _mm_cvtss_f32(_mm_min_ss(s, _mm_movehdup_ps(s)));
 }
 
+/* 8 x 8 elements of 32 bits: to[j * ld_to + i] = from[i * ld_from + j]. */
+static inline void level_transpose(const uint32_t *from, int64_t ld_from, uint32_t *to,
+                                   int64_t ld_to) {
+    __m256 r[8], t[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        r[i] = _mm256_loadu_ps((const float *)from + i * ld_from);
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) { /* r[i + c]: column c (mod 4) of rows i .. i + 3 */
+        r[i] = (__m256)_mm256_unpacklo_pd((__m256d)t[i], (__m256d)t[i + 2]);
+        r[i + 1] = (__m256)_mm256_unpackhi_pd((__m256d)t[i], (__m256d)t[i + 2]);
+        r[i + 2] = (__m256)_mm256_unpacklo_pd((__m256d)t[i + 1], (__m256d)t[i + 3]);
+        r[i + 3] = (__m256)_mm256_unpackhi_pd((__m256d)t[i + 1], (__m256d)t[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        float *p = (float *)to + c * ld_to;
+        _mm256_storeu_ps(p, _mm256_permute2f128_ps(r[c], r[c + 4], 0x20));
+        _mm256_storeu_ps(p + 4 * ld_to, _mm256_permute2f128_ps(r[c], r[c + 4], 0x31));
+    }
+}
+
 #endif

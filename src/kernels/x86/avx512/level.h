@@ -126,4 +126,36 @@ static inline float vf_reduce_min(vf a) {
     return _mm512_reduce_min_ps(a);
 }
 
+/* 16 x 16 elements of 32 bits: to[j * ld_to + i] = from[i * ld_from + j]. */
+static inline void level_transpose(const uint32_t *from, int64_t ld_from, uint32_t *to,
+                                   int64_t ld_to) {
+    __m512 r[16], t[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        r[i] = _mm512_loadu_ps(from + i * ld_from);
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) { /* pairs of rows: columns 0 4 8 12 and 1 5 9 13, 2 .. */
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) { /* r[i + c]: column c (mod 4) of rows i .. i + 3 */
+        r[i] = (__m512)_mm512_unpacklo_pd((__m512d)t[i], (__m512d)t[i + 2]);
+        r[i + 1] = (__m512)_mm512_unpackhi_pd((__m512d)t[i], (__m512d)t[i + 2]);
+        r[i + 2] = (__m512)_mm512_unpacklo_pd((__m512d)t[i + 1], (__m512d)t[i + 3]);
+        r[i + 3] = (__m512)_mm512_unpackhi_pd((__m512d)t[i + 1], (__m512d)t[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        __m512 a = _mm512_shuffle_f32x4(r[c], r[c + 4], 0x88); /* columns c, c + 8 */
+        __m512 b = _mm512_shuffle_f32x4(r[c], r[c + 4], 0xdd); /* c + 4, c + 12 */
+        __m512 d = _mm512_shuffle_f32x4(r[c + 8], r[c + 12], 0x88);
+        __m512 e = _mm512_shuffle_f32x4(r[c + 8], r[c + 12], 0xdd);
+        _mm512_storeu_ps(to + c * ld_to, _mm512_shuffle_f32x4(a, d, 0x88));
+        _mm512_storeu_ps(to + (c + 4) * ld_to, _mm512_shuffle_f32x4(b, e, 0x88));
+        _mm512_storeu_ps(to + (c + 8) * ld_to, _mm512_shuffle_f32x4(a, d, 0xdd));
+        _mm512_storeu_ps(to + (c + 12) * ld_to, _mm512_shuffle_f32x4(b, e, 0xdd));
+    }
+}
+
 #endif
