@@ -7,7 +7,7 @@ VERSION := $(shell cat VERSION)
 B       := build/$(MODE)
 GEN     := build/gen
 
-STD  := -std=gnu17 -pthread -fno-common -D_GNU_SOURCE -DCULMEN_VERSION='"$(VERSION)"' \
+STD  := -std=gnu17 -pthread -fPIC -fno-semantic-interposition -fno-common -D_GNU_SOURCE -DCULMEN_VERSION='"$(VERSION)"' \
         -Iinclude -Isrc -Itests -I$(GEN)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wformat=2 -Wno-missing-field-initializers -Werror
@@ -37,6 +37,7 @@ $(B)/src/kernels/x86/avx512_bf16/%.o: private ISA := -O3 -mavx2 -mfma -mf16c -ma
 $(B)/src/kernels/x86/amx/%.o: private ISA := -O3 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl \
     -mavx512bf16 -mamx-tile -mamx-bf16
 
+OBJCOPY ?= objcopy
 CLANG_FORMAT ?= $(or $(shell command -v clang-format-19),clang-format)
 CLANG_TIDY   ?= $(or $(shell command -v clang-tidy-19),clang-tidy)
 SOURCES       = $(shell find src cmd tests examples include -name '*.[ch]')
@@ -80,6 +81,30 @@ $(B)/lib.a: $(LIB:%.c=$(B)/%.o) $(PROTO:%.proto=$(B)/%.o)
 $(B)/culmen: $(CMD:%.c=$(B)/%.o) $(B)/lib.a
 	$(call say,LD)
 	$(Q)$(link)
+
+# libculmen: what runs plans, and nothing else of the program; only culmen_* is visible.
+API     := base tensor ops plan kernels engine
+API_O    = $(patsubst %.c,$(B)/%.o,$(filter $(API:%=src/%/%),$(LIB)))
+SONAME  := libculmen.so.$(firstword $(subst ., ,$(VERSION)))
+$(B)/libculmen.a: $(API_O)
+	@rm -f $@
+	$(call say,AR)
+	$(Q)$(LD) -r -o $(@:.a=.o) $^
+	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='culmen_*' $(@:.a=.o)
+	$(Q)$(AR) rcs $@ $(@:.a=.o)
+$(B)/$(SONAME): $(API_O) src/engine/culmen.map
+	$(call say,LD)
+	$(Q)$(CC) $(STD) $(MODE_$(MODE)) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
+	    -Wl,--version-script=src/engine/culmen.map -o $@ $(API_O) -lm
+$(B)/libculmen.so: $(B)/$(SONAME)
+	@ln -sf $(SONAME) $@
+$(B)/examples/%: examples/%.c $(B)/libculmen.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) -std=c99 -Wall -Wextra -Werror -pthread -Iinclude $(MODE_$(MODE)) $(CFLAGS) -o $@ $< $(B)/libculmen.a -lm
+EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
+lib: $(B)/libculmen.a $(B)/libculmen.so $(EXAMPLES) ## build libculmen, static and shared, and the examples
+
 $(B)/%_test: $(B)/%_test.o $(B)/tests/support/test_main.o $(B)/lib.a
 	$(call say,LD)
 	$(Q)$(link)
@@ -116,11 +141,27 @@ tidy:                             ## clang-tidy over everything (minutes)
 check: lint test golden asan      ## lint, unit tests, golden files, unit tests under ASan and UBSan
 format:                           ## rewrite the sources with clang-format
 	$(CLANG_FORMAT) -i $(SOURCES)
+# MODE=release whatever was asked for: what is installed is the product.
+MAN := $(wildcard docs/man/*.scd)
+install:                          ## install program, library, header, man pages: PREFIX=, DESTDIR=
+	$(MAKE) MODE=release install-release
+install-release: all lib
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/culmen
+	install -m 755 -s $(B)/culmen $(DESTDIR)$(PREFIX)/bin/culmen
+	install -m 644 include/culmen/plan.h $(DESTDIR)$(PREFIX)/include/culmen/
+	install -m 644 $(B)/libculmen.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(B)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libculmen.so
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' src/engine/culmen.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/culmen.pc
+	if command -v scdoc >/dev/null; then for m in $(MAN); do page=$$(basename $$m .scd); \
+	    install -d $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
+	    scdoc <$$m >$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$page || exit 1; done; \
+	else echo "scdoc is not installed: no man pages"; fi
 clean:                            ## remove build/
 	rm -rf build
 help:                             ## this list
 	@sed -n 's/^\([a-z_. -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
-.PHONY: all tests test bench asan tsan golden fuzz fuzz-smoke lint tidy check format install clean help FORCE
+.PHONY: all tests test bench asan tsan golden fuzz fuzz-smoke lint tidy check format install install-release lib clean help FORCE
 .SECONDARY:
 -include $(patsubst %.c,$(B)/%.d,$(ALL) $(CMD) $(wildcard tests/support/*.c))
