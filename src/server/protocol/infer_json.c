@@ -196,7 +196,7 @@ static status read_shape(struct json_reader *r, struct tensor *t, struct error *
     size_t rank = 0;
     TRY(enter_array(r, "shape", err));
     while (json_next_element(r)) {
-        uint64_t dim;
+        uint64_t dim = 0;
         TRY(read_u64(r, "shape", &dim, err));
         if (dim > INT64_MAX)
             return type_error("shape", "unsigned-integer", err);
