@@ -220,6 +220,11 @@ static bool differs(const ProtobufCFieldDescriptor *f, const char *p) {
     }
     if (f->type == PROTOBUF_C_TYPE_BYTES)
         return load_count(p + offsetof(ProtobufCBinaryData, len)) != 0;
+    /* -0.0 counts as zero, since protobuf-c leaves it out of the binary form, too. */
+    if (f->type == PROTOBUF_C_TYPE_FLOAT)
+        return *(const float *)(const void *)p != 0;
+    if (f->type == PROTOBUF_C_TYPE_DOUBLE)
+        return *(const double *)(const void *)p != 0;
     return memcmp(p, zeros, protobuf_value_size(f)) != 0;
 }
 
