@@ -222,38 +222,63 @@ static struct decimal shortest_f64(uint64_t fraction, uint32_t exponent_field) {
 /* Plain notation while the point is within or near the digits, else d.ddde-7. */
 enum { PLAIN_MAX = 21, PLAIN_ZEROS_MAX = 6 };
 
-static size_t put_exponent_form(char *out, uint64_t digits, size_t n, int point) {
-    char *p = out + 1;
-    put_digits(p + n, digits, n);
-    out[0] = p[0];
-    if (n > 1)
-        p[0] = '.', p += n;
-    *p++ = 'e';
-    return (size_t)(p - out) + number_format_i64(p, point - 1);
+/* The 8 digits of v < 10^8 as text, the first one in the lowest byte. */
+static uint64_t eight_digits(uint64_t v) {
+    v = v / 10000 | (v % 10000) << 32;                   /* two lanes below 10^4 */
+    uint64_t q = (v * 10486 >> 20) & 0x0000007f0000007f; /* 10486 / 2^20 is 1 / 100 */
+    v = q | (v - q * 100) << 16;                         /* four lanes below 100 */
+    q = (v * 103 >> 10) & 0x000f000f000f000f;            /* 103 / 2^10 is 1 / 10 */
+    return (q | (v - q * 10) << 8) | 0x3030303030303030;
 }
 
+enum { DIGITS_TEXT_SIZE = 24, COPY_SIZE = 24 };
+
+/* Writes v < 10^17 with zeros in front. */
+static void put_24_digits(char out[DIGITS_TEXT_SIZE + COPY_SIZE], uint64_t v) {
+    uint64_t low = eight_digits(v % 100000000), middle = 0x3030303030303030;
+    char high = '0';
+    if (v >= 100000000) {
+        v /= 100000000;
+        middle = eight_digits(v % 100000000);
+        high = (char)('0' + v / 100000000);
+    }
+    out[7] = high;
+    memcpy(out + 8, &middle, sizeof middle);
+    memcpy(out + 16, &low, sizeof low);
+}
+
+/* Whole blocks are copied and what is too much is written over: a length that changes from number
+ * to number would cost more than the copy. */
 static size_t put_decimal(char *out, struct decimal d) {
     while (d.digits % 10 == 0) {
         d.digits /= 10;
         d.exponent++;
     }
+    char text[DIGITS_TEXT_SIZE + COPY_SIZE];
+    put_24_digits(text, d.digits);
     size_t n = count_digits(d.digits);
+    const char *digits = text + DIGITS_TEXT_SIZE - n;
     int point = (int)n + d.exponent; /* digits before the point */
-    if (point > PLAIN_MAX || point <= -PLAIN_ZEROS_MAX)
-        return put_exponent_form(out, d.digits, n, point);
+    if (point > PLAIN_MAX || point <= -PLAIN_ZEROS_MAX) {
+        out[0] = digits[0];
+        out[1] = '.';
+        memcpy(out + 2, digits + 1, COPY_SIZE);
+        size_t size = n > 1 ? n + 1 : 1;
+        out[size] = 'e';
+        return size + 1 + number_format_i64(out + size + 1, point - 1);
+    }
     if (point <= 0) {
         memcpy(out, "0.00000", 8);
-        put_digits(out + 2 - point + n, d.digits, n);
+        memcpy(out + 2 - point, digits, COPY_SIZE);
         return (size_t)(2 - point) + n;
     }
+    memcpy(out, digits, COPY_SIZE);
     if (d.exponent >= 0) {
-        put_digits(out + n, d.digits, n);
         memset(out + n, '0', (size_t)d.exponent);
         memcpy(out + point, ".0", 2);
         return (size_t)point + 2;
     }
-    put_digits(out + 1 + n, d.digits, n);
-    memmove(out, out + 1, (size_t)point);
+    memcpy(out + point + 1, digits + point, COPY_SIZE);
     out[point] = '.';
     return n + 1;
 }
@@ -275,7 +300,7 @@ size_t number_format_f32(char *out, float v) {
     *out = '-';
     out += negative;
     if (!(bits << 1)) {
-        memcpy(out, "0.0", 3);
+        memcpy(out, "0.0", 4);
         return (size_t)3 + negative;
     }
     return put_decimal(out, shortest_f32(fraction, exponent_field)) + negative;
@@ -292,7 +317,7 @@ size_t number_format_f64(char *out, double v) {
     *out = '-';
     out += negative;
     if (!(bits << 1)) {
-        memcpy(out, "0.0", 3);
+        memcpy(out, "0.0", 4);
         return (size_t)3 + negative;
     }
     return put_decimal(out, shortest_f64(fraction, exponent_field)) + negative;

@@ -11,8 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Room for any one number that the functions below write. */
-enum { NUMBER_TEXT_SIZE = 32 };
+/* Room for any one number that the functions below write, and for their overlong copies. */
+enum { NUMBER_TEXT_SIZE = 64 };
 
 enum { POW10_MIN = -342, POW10_MAX = 324 };
 
@@ -65,23 +65,33 @@ static inline bool number_is_digit(char c) {
     return (unsigned char)(c - '0') < 10;
 }
 
-/* If 8 digits stand at p, appends them to *value. */
-static inline bool number_eight_digits(const char *p, uint64_t *value) {
+/* Appends the digits among the 8 bytes at p to *value and returns how many there are. All of them
+ * at once, without a branch: how long a number is cannot be predicted. */
+static inline size_t number_up_to_8_digits(const char *p, uint64_t *value) {
+    static const uint64_t powers[] = {1,      10,      100,      1000,     10000,
+                                      100000, 1000000, 10000000, 100000000};
     uint64_t v;
     memcpy(&v, p, sizeof v);
     v ^= 0x3030303030303030; /* each digit becomes 0..9, anything else has a high bit or >= 10 */
-    if ((v | (v + 0x0606060606060606)) & 0xf0f0f0f0f0f0f0f0)
-        return false;
+    uint64_t others = (v | (v + 0x0606060606060606)) & 0xf0f0f0f0f0f0f0f0;
+    size_t n = others ? (size_t)__builtin_ctzll(others) / 8 : 8;
+    if (n == 0)
+        return 0;
+    v <<= 64 - 8 * n;      /* zeros in front, and what is no digit falls out */
     v = v * 10 + (v >> 8); /* pairs in bytes 0, 2, 4, 6 */
     v = (v & 0x000000ff000000ff) * (100 + ((uint64_t)1000000 << 32)) +
         ((v >> 16) & 0x000000ff000000ff) * (1 + ((uint64_t)10000 << 32));
-    *value = *value * 100000000 + (v >> 32);
-    return true;
+    *value = *value * powers[n] + (v >> 32);
+    return n;
 }
 
 static inline const char *number_digits(const char *p, const char *end, uint64_t *value) {
-    while (end - p >= 8 && number_eight_digits(p, value))
-        p += 8;
+    while (end - p >= 8) {
+        size_t n = number_up_to_8_digits(p, value);
+        p += n;
+        if (n < 8)
+            return p;
+    }
     for (; p < end && number_is_digit(*p); p++)
         *value = *value * 10 + (uint64_t)(*p - '0');
     return p;
