@@ -188,11 +188,37 @@ static void cancel(struct connection *c) {
         on_cancel(x);
 }
 
+static void drop_body(struct connection *c) {
+    atomic_fetch_sub(&c->home->server->bodies_size, c->body_capacity);
+    free(TAKE(c->body));
+    c->body_n = c->body_capacity = 0;
+}
+
+/* Makes room for a body of `capacity` bytes. False: no memory, or the server's limit. */
+static bool grow_body(struct connection *c, size_t capacity) {
+    struct server *s = c->home->server;
+    size_t more = capacity - c->body_capacity;
+    char *larger = NULL;
+    if (atomic_fetch_add(&s->bodies_size, more) + more <= s->options.bodies_size_max)
+        larger = buffer_alloc(capacity);
+    if (!larger) {
+        atomic_fetch_sub(&s->bodies_size, more);
+        return false;
+    }
+    if (c->body_n)
+        memcpy(larger, c->body, c->body_n);
+    free(c->body);
+    c->body = larger;
+    c->body_capacity = capacity;
+    return true;
+}
+
 /* The response is on its way: what the exchange held is free now. */
 static void end_exchange(struct connection *c) {
     give_arena(c);
-    free(TAKE(c->body));
-    c->body_n = c->body_capacity = c->held = 0;
+    if (c->body)
+        drop_body(c);
+    c->held = 0;
 }
 
 static void destroy(struct connection *c) {
@@ -352,10 +378,8 @@ static bool collect_in_place(struct connection *c, size_t length) {
 static bool collect_sized(struct connection *c, size_t length) {
     size_t n;
     if (!c->body) {
-        c->body = buffer_alloc(length);
-        if (!c->body)
+        if (!grow_body(c, length))
             return refuse_body(c, 503, "no memory for the request's body");
-        c->body_capacity = length;
         n = c->to - c->from < length ? c->to - c->from : length;
         memcpy(c->body, c->input + c->from, n);
         c->from += n;
@@ -371,23 +395,6 @@ static bool collect_sized(struct connection *c, size_t length) {
         return true;
     c->x.body = (str){.p = c->body, .n = length};
     return hand_over(c);
-}
-
-static bool grow_body(struct connection *c, size_t wanted) {
-    if (wanted <= c->body_capacity)
-        return true;
-    size_t capacity = c->body_capacity ? c->body_capacity : INPUT_SIZE;
-    while (capacity < wanted)
-        capacity *= 2;
-    char *larger = buffer_alloc(capacity);
-    if (!larger)
-        return false;
-    if (c->body_n)
-        memcpy(larger, c->body, c->body_n);
-    free(c->body);
-    c->body = larger;
-    c->body_capacity = capacity;
-    return true;
 }
 
 /* The next piece of the body from the input, or from the socket. False: none is there. */
@@ -419,7 +426,10 @@ static bool collect_chunked(struct connection *c) {
     }
     if (data.n > c->collect_max - c->body_n)
         return refuse_body(c, 413, "the request's body is too large");
-    if (!grow_body(c, c->body_n + data.n))
+    size_t capacity = c->body_capacity ? c->body_capacity : INPUT_SIZE;
+    while (capacity < c->body_n + data.n)
+        capacity *= 2;
+    if (capacity > c->body_capacity && !grow_body(c, capacity))
         return refuse_body(c, 503, "no memory for the request's body");
     memcpy(c->body + c->body_n, data.p, data.n);
     c->body_n += data.n;

@@ -192,6 +192,8 @@ status server_start(struct server **out, const struct server_options *o, struct 
     s->n_loops = o->n_loops ? o->n_loops : 1;
     if (!s->options.connections_max)
         s->options.connections_max = SERVER_CONNECTIONS_MAX;
+    if (!s->options.bodies_size_max)
+        s->options.bodies_size_max = SERVER_BODIES_SIZE_MAX;
     set_default(&s->options.idle_timeout_ms, IDLE_TIMEOUT_MS);
     set_default(&s->options.head_timeout_ms, HEAD_TIMEOUT_MS);
     set_default(&s->options.body_grace_ms, BODY_GRACE_MS);

@@ -37,12 +37,15 @@ enum {
     WRITE_TIMEOUT_MS = 30000,       /* without any byte taken by the client */
 };
 
+#define SERVER_BODIES_SIZE_MAX ((size_t)4 << 30) /* default of bodies_size_max */
+
 struct server_options {
     const struct server_listen *listens;
     size_t n_listens;
     int n_loops; /* 0: 1 */
     size_t
         connections_max; /* of the server; past it an accepted connection is closed. 0: default */
+    size_t bodies_size_max;  /* bytes of all bodies that are being collected; past it 503 */
     int64_t idle_timeout_ms; /* 0: the defaults above */
     int64_t head_timeout_ms;
     int64_t body_grace_ms;

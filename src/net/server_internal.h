@@ -55,6 +55,7 @@ struct server {
     int n_loops, n_started;
     int spare_fd; /* given up for a moment when descriptors run out */
     atomic_size_t n_connections;
+    atomic_size_t bodies_size; /* capacity of all collected bodies */
     int64_t drain_timeout_ms;
     atomic_bool is_over; /* draining, or drained */
 };

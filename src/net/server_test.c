@@ -237,6 +237,23 @@ TEST(server_refuses_a_body_of_100_mb_so_that_the_client_hears_it) {
              "413 Content Too Large");
 }
 
+TEST(server_refuses_bodies_past_the_memory_for_all_of_them) {
+    CLEANUP(server_freep)
+    struct server *s = start((struct server_options){.bodies_size_max = 100000});
+    int first = dial(s);
+    say(first, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 90000\r\n\r\nabc");
+    usleep(20000);
+    converse(s, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 20000\r\n\r\nabc",
+             "503 Service Unavailable");
+    close(first);
+    usleep(20000);
+    int second = dial(s);
+    say(second,
+        "POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 20000\r\n\r\n");
+    hear(second, "100 Continue");
+    close(second);
+}
+
 TEST(server_asks_for_an_expected_body) {
     CLEANUP(server_freep) struct server *s = start((struct server_options){0});
     int fd = dial(s);
