@@ -64,10 +64,23 @@ static bool all_narrow_results(const struct narrowing *p, const struct node *n) 
     return n->n_out > 0;
 }
 
+/* Arithmetic between products of a convolutional network (gates, sums) may read BF16. Anything
+ * else, such as the statistics of a normalisation that no pattern knew, must not: a variance as the
+ * difference of two squares would vanish in the rounding. */
+static bool is_image_work(const struct value *v) {
+    const struct node *n = v->def;
+    return n && v->info.rank == 4 &&
+           (n->op == OP_Conv2d || n->op == OP_ConvTranspose2d || n->op == OP_Pool2d ||
+            n->op == OP_Resize2d);
+}
+
 static reader reader_of(const struct narrowing *p, const struct node *n, uint32_t operand) {
     if (is_move(n, operand))
         return all_narrow_results(p, n) ? READER_NARROW : READER_WIDE;
     switch (n->op) {
+    case OP_Shape:
+    case OP_Size:
+        return READER_ANY;
     case OP_Linear:
         return operand == 0 ? READER_NARROW : READER_WIDE;
     case OP_Conv2d:
@@ -78,8 +91,10 @@ static reader reader_of(const struct narrowing *p, const struct node *n, uint32_
         return operand < 3 ? READER_NARROW : READER_WIDE;
     case OP_Pool2d:
     case OP_Resize2d:
-    case OP_Elementwise:
         return any_narrow_result(p, n) ? READER_NARROW : READER_ANY;
+    case OP_Elementwise:
+        return any_narrow_result(p, n) && is_image_work(n->in[operand]) ? READER_NARROW
+                                                                        : READER_ANY;
     default:
         return READER_WIDE;
     }

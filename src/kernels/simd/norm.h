@@ -68,7 +68,8 @@ static void norm_row(const struct norm *n, int64_t row) {
             v *= vf_load_as(false, n->scale, i, left);
         if (n->bias)
             v += vf_load_as(false, n->bias, i, left);
-        vf_store_as(n->y_is_bf16, n->y, row + i, v, left);
+        if (n->y)
+            vf_store_as(n->y_is_bf16, n->y, row + i, v, left);
         if (n->y2)
             vf_store_as(n->y2_is_bf16, n->y2, row + i, v, left);
     }
@@ -83,7 +84,8 @@ static status norm_run(const struct kernel_call *c, const struct kernel_team *t,
     (void)err;
     const struct tensor *x = c->in[0], *residual = norm_operand(c, 3);
     const struct tensor *scale = norm_operand(c, 1), *bias = norm_operand(c, 2);
-    struct tensor *y = c->out[0], *y2 = c->n_out > 1 ? c->out[1] : NULL;
+    struct tensor *y = c->out[0], /* NULL: only the others are read */
+        *y2 = c->n_out > 1 ? c->out[1] : NULL;
     struct tensor *sum = c->n_out > 2 ? c->out[2] : NULL;
     str kind = attr_string(c->attrs, "kind", "layer");
     struct norm n = {
@@ -93,8 +95,8 @@ static status norm_run(const struct kernel_call *c, const struct kernel_team *t,
         .residual_is_bf16 = residual && residual->dtype == DTYPE_BF16,
         .scale = scale ? scale->data : NULL,
         .bias = bias ? bias->data : NULL,
-        .y = y->data,
-        .y_is_bf16 = y->dtype == DTYPE_BF16,
+        .y = y ? y->data : NULL,
+        .y_is_bf16 = y && y->dtype == DTYPE_BF16,
         .y2 = y2 ? y2->data : NULL,
         .y2_is_bf16 = y2 && y2->dtype == DTYPE_BF16,
         .sum = sum ? sum->data : NULL,
