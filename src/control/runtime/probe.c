@@ -47,7 +47,8 @@ static void probe_bad(struct replica *r, call_result result) {
     bool is_news = r->state == REPLICA_READY && r->n_failures >= PROBE_FAILURES_MAX;
     if (is_news)
         r->state = REPLICA_UNREADY;
-    bool is_hung = r->was_ready && r->n_timeouts >= PROBE_HUNG_MAX && !r->is_hung;
+    /* A process that loads a big model does not answer either: only one that was ready can hang. */
+    bool is_hung = r->ready_ns && r->n_timeouts >= PROBE_HUNG_MAX && !r->is_hung;
     if (is_hung)
         r->is_hung = true;
     mutex_unlock(&r->owner->lock);
@@ -111,13 +112,14 @@ static void exit_describe(struct replica *r) {
                  sigabbrev_np(info.si_status) ? sigabbrev_np(info.si_status) : "?");
 }
 
-static int64_t restart_delay_ms(int n_exits) {
+/* The first exit costs nothing, the others `first_ms`, doubled up to `max_ms`. */
+static int64_t restart_delay_ms(int n_exits, int64_t first_ms, int64_t max_ms) {
     if (n_exits <= 1)
         return 0;
-    int64_t delay = RESTART_FIRST_MS;
-    for (int i = 2; i < n_exits && delay < RESTART_MAX_MS; i++)
-        delay *= 2;
-    return delay < RESTART_MAX_MS ? delay : RESTART_MAX_MS;
+    int64_t delay_ms = first_ms;
+    for (int i = 2; i < n_exits && delay_ms < max_ms; i++)
+        delay_ms *= 2;
+    return delay_ms < max_ms ? delay_ms : max_ms;
 }
 
 static void process_exited(struct loop_watch *w, uint32_t events) {
@@ -132,7 +134,9 @@ static void process_exited(struct loop_watch *w, uint32_t events) {
     if (r->ready_ns && now - r->ready_ns >= RESTART_PARDON_MS * (int64_t)NS_PER_MS)
         r->n_exits = 0;
     r->n_exits++;
-    int64_t delay_ms = restart_delay_ms(r->n_exits);
+    int64_t delay_ms =
+        r->ready_ns ? restart_delay_ms(r->n_exits, RESTART_READY_FIRST_MS, RESTART_READY_MAX_MS)
+                    : restart_delay_ms(r->n_exits, RESTART_FIRST_MS, RESTART_MAX_MS);
     close(r->pid_fd);
     r->pid_fd = -1;
     r->pid = 0;

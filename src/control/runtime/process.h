@@ -23,6 +23,8 @@ enum {
 
     RESTART_FIRST_MS = 1000, /* the second exit in a row waits so long, then doubled */
     RESTART_MAX_MS = 300000,
+    RESTART_READY_FIRST_MS = 100, /* the same for a replica that was ready in between */
+    RESTART_READY_MAX_MS = 1000,
     RESTART_PARDON_MS = 2000, /* ready so long: the next exit is the first again */
 
     STOP_DELAY_MS = 300, /* from "stopping", which takes it out of the routes, to SIGTERM */

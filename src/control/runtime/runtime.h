@@ -56,7 +56,7 @@ struct replica_status {
     replica_state state;
     bool is_open;   /* its socket takes connections, if need be until a process accepts them */
     bool was_ready; /* since the set was applied, or before it was adopted */
-    int n_exits;    /* in a row without having been ready */
+    int n_exits;    /* in a row, without having been ready for a while between */
     str exit_text;  /* how it ended last: "exited with status 1"; empty: it never did */
     str log_path;
 };
