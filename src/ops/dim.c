@@ -516,12 +516,13 @@ static dim extreme(struct dim_pool *pool, dim_op op, dim a, dim b) {
     int o = order(pool, a, b);
     if (o)
         return (o < 0) == (op == DIM_MIN) ? a : b;
-    /* min(min(x, y), y) and the like: exporters clip twice. */
+    /* min(min(x, y), y) is the inner one, exporters clip twice; max(min(x, y), y) is y. */
     for (int i = 0; i < 2; i++) {
         dim nested = i ? b : a, other = i ? a : b;
         const struct dim_expr *e = dim_is_expr(nested) ? expr_of(pool, nested) : NULL;
-        if (e && e->op == op && (e->a == other || e->b == other))
-            return nested;
+        bool is_extreme = e && (e->op == DIM_MIN || e->op == DIM_MAX);
+        if (is_extreme && (e->a == other || e->b == other))
+            return e->op == op ? nested : other;
     }
     return a < b ? make(pool, op, b, a) : make(pool, op, a, b); /* numbers go second */
 }

@@ -51,12 +51,20 @@ static status check_type(struct importer *im, const struct onnx_value_info *v) {
     return STATUS_OK;
 }
 
+/* Exporters write "?" or "-1" where they know no name: such dims are not equal to each other. */
+static bool is_name(str param) {
+    for (size_t i = 0; i < param.n; i++)
+        if ((param.p[i] | 32) >= 'a' && (param.p[i] | 32) <= 'z')
+            return true;
+    return false;
+}
+
 /* Collects what the shape of `v` says about symbols. */
 static status bind(struct importer *im, const struct onnx_value_info *v, struct binding **list) {
     const struct import_shape *shape = shape_of(im, v->name);
     for (size_t i = 0; shape && v->type.has_shape && i < v->type.n_dims; i++) {
         str symbol = v->type.dims[i].param;
-        if (shape->dims[i] < 0 || v->type.dims[i].value >= 0 || symbol.n == 0)
+        if (shape->dims[i] < 0 || v->type.dims[i].value >= 0 || !is_name(symbol))
             continue;
         struct binding *b = *list;
         while (b && !str_eq(b->symbol, symbol))
@@ -95,7 +103,7 @@ static dim dim_of(struct importer *im, const struct onnx_value_info *v, size_t i
     const struct onnx_dim *d = v->type.has_shape ? &v->type.dims[i] : NULL;
     if (d && d->value >= 0)
         return d->value;
-    if (d && d->param.n) {
+    if (d && is_name(d->param)) {
         for (const struct binding *b = bindings; b; b = b->next)
             if (str_eq(b->symbol, d->param))
                 return b->value;

@@ -64,15 +64,16 @@ static struct value *match_erf(const struct value *v) {
     return near(factor, sqrt(0.5)) ? x : NULL;
 }
 
-/* x^3 as Pow or as products. */
-static bool is_cube(struct value *v, const struct value *x) {
-    struct node *pow = made_by(v, OP_Pow);
-    if (pow)
-        return pow->in[0] == x && is_scalar(pow->in[1], 3.0);
-    struct value *f[FACTORS_MAX];
+/* c x^3, with the cube as a Pow or as products and c anywhere among them. */
+static bool is_cubic_term(struct value *v, struct value *x, double c) {
     double scalar = 1;
-    size_t n = factors(v, f, 0, &scalar, 2);
-    return n == 3 && near(scalar, 1) && f[0] == x && f[1] == x && f[2] == x;
+    struct node *pow = made_by(without_factor(v, &scalar), OP_Pow);
+    if (pow)
+        return pow->in[0] == x && is_scalar(pow->in[1], 3.0) && near(scalar, c);
+    struct value *f[FACTORS_MAX];
+    scalar = 1;
+    size_t n = factors(v, f, 0, &scalar, 3);
+    return n == 3 && near(scalar, c) && f[0] == x && f[1] == x && f[2] == x;
 }
 
 /* 1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)): gives x. */
@@ -87,10 +88,8 @@ static struct value *match_tanh(const struct value *v) {
     if (!sum || !near(factor, sqrt(2 / M_PI)))
         return NULL;
     for (uint32_t i = 0; i < 2; i++) {
-        double c = 1;
-        struct value *x = sum->in[i], *cube = without_factor(sum->in[1 - i], &c);
-        if (near(c, 0.044715) && is_cube(cube, x))
-            return x;
+        if (is_cubic_term(sum->in[1 - i], sum->in[i], 0.044715))
+            return sum->in[i];
     }
     return NULL;
 }

@@ -1,296 +1,336 @@
-/* fuse_attention.c - softmax(scale q k^T + mask) v, with the moves of heads around it, to Attention.
+/* fuse_attention.c - softmax(scale q k^T + mask) v over heads becomes Attention.
  *
- * The pattern is found from its Softmax. q, k and v are followed back through scales, transposes and
- * reshapes to a tensor [B, S, columns] and a first column; whatever is spelled in between (separate
- * tensors, a joint one split by Split, Slice or Gather) ends as an offset. */
-#include <math.h>
+ * Exporters differ in where they scale, how they split heads, turn k and cut a joint q, k, v. So the
+ * operands of the two products are traced backwards with a name for each axis: Transposes move the names, a
+ * scalar product joins the scale, Gather and Squeeze of a Split pick a part, until a Reshape is
+ * found that splits the columns of a [B, S, C] tensor. What that tensor is no longer matters. */
 #include <string.h>
 
 #include "compiler/passes/match.h"
 #include "compiler/passes/passes.h"
 #include "compiler/passes/permute.h"
+#include "ops/fused.h"
 
-/* Columns offset ... offset + heads * size of each row of `rows` [B, S, columns]. */
+typedef enum axis_name { AXIS_BATCH, AXIS_HEAD, AXIS_ROW, AXIS_COLUMN, AXIS_PART } axis_name;
+
+/* One operand of a product while it is traced. */
 struct heads {
-    struct value *rows;
-    dim n, size;
-    int64_t offset;
-};
-
-struct attention {
-    struct node *softmax, *scores, *product; /* product: probabilities times v */
-    struct value *q, *k, *v;                 /* [B, H, S, D]; k as far as K^T's transpose goes */
-    struct value *mask;
+    struct value *v;
+    uint8_t axes[TENSOR_RANK_MAX]; /* name of each axis of v */
+    int64_t part;                  /* which of the parts on AXIS_PART; -1: there is no such axis */
     double scale;
-    struct heads heads[3];
+
+    /* Found: source [B, S, C], columns from `offset`. */
+    struct value *source;
+    int64_t heads, head_size, offset;
 };
 
-/* --- scores ------------------------------------------------------------------------------------ */
+static bool trace_transpose(struct heads *h) {
+    struct value *source;
+    struct permutation p;
+    uint8_t axes[TENSOR_RANK_MAX];
+    if (!value_is_transposed(h->v, &source, &p))
+        return false;
+    for (size_t i = 0; i < p.rank; i++)
+        axes[p.axis[i]] = h->axes[i];
+    memcpy(h->axes, axes, sizeof axes);
+    h->v = source;
+    return true;
+}
 
-static struct value *strip_scale(struct value *v, double *scale) {
-    struct node *mul = made_by(v, OP_Mul);
+static bool trace_scale(struct heads *h) {
+    struct node *mul = made_by(h->v, OP_Mul);
     struct value *rest;
     float s;
-    if (!mul || !split_scalar(mul, &rest, &s))
-        return v;
-    *scale *= (double)s;
-    return rest;
-}
-
-static bool match_scores(struct attention *a, struct node *softmax) {
-    struct value *x = softmax->in[0];
-    int64_t axis = attr_int(&softmax->attrs, "axis", softmax->opset < 13 ? 1 : -1);
-    if (x->info.rank != 4 || (axis != -1 && axis != 3))
+    if (!mul || !split_scalar(mul, &rest, &s) || rest->info.rank != h->v->info.rank)
         return false;
-    *a = (struct attention){.softmax = softmax, .scale = 1};
-    x = strip_scale(x, &a->scale);
-    if (a->scale != 1 && made_by(x, OP_Add)) /* a scale over the mask too: not ours */
-        return false;
-    struct node *add = made_only_for(x, OP_Add);
-    for (uint32_t i = 0; add && i < 2; i++) {
-        double scale = 1;
-        struct value *inner = strip_scale(add->in[i], &scale);
-        if (!made_by(inner, OP_MatMul) || !value_has_one_use(inner) ||
-            !same_dims(inner, add->out[0]))
-            continue;
-        a->mask = add->in[1 - i];
-        a->scale *= scale;
-        x = inner;
-        break;
-    }
-    a->scores = made_only_for(x, OP_MatMul);
-    a->product = only_reader(softmax->out[0], OP_MatMul);
-    return a->scores && a->product && a->product->in[0] == softmax->out[0] &&
-           (!a->mask || (a->mask->info.dtype == DTYPE_F32 && a->mask->info.rank <= 4 &&
-                         a->mask->info.rank >= 0));
-}
-
-/* k^T [B, H, D, S] is a Transpose of [B, H, S, D], perhaps scaled before or after it. */
-static bool match_operands(struct attention *a) {
-    a->q = strip_scale(a->scores->in[0], &a->scale);
-    a->v = a->product->in[1];
-    a->k = strip_scale(a->scores->in[1], &a->scale);
-    return a->q->info.rank == 4 && a->k->info.rank == 4 && a->v->info.rank == 4;
-}
-
-/* --- heads ------------------------------------------------------------------------------------- */
-
-static bool has_perm(const struct value *v, const int64_t *want, size_t rank,
-                     struct value **source) {
-    struct permutation p, wanted = {.rank = rank};
-    memcpy(wanted.axis, want, rank * sizeof *want);
-    return value_is_transposed(v, source, &p) && permutation_equal(&p, &wanted);
-}
-
-/* [B, S, H, D] as a Reshape of [B, S, columns]: heads over all columns. */
-static bool match_split_heads(struct value *v, struct heads *out) {
-    struct node *reshape = made_by(v, OP_Reshape);
-    if (!reshape || v->info.rank != 4 || reshape->in[0]->info.rank != 3)
-        return false;
-    const struct value *rows = reshape->in[0];
-    const dim *to = v->info.dims, *from = rows->info.dims;
-    if (to[0] != from[0] || to[1] != from[1] || to[0] == DIM_UNKNOWN || to[1] == DIM_UNKNOWN)
-        return false;
-    *out = (struct heads){.rows = reshape->in[0], .n = to[2], .size = to[3]};
+    h->v = rest;
+    h->scale *= (double)s;
     return true;
 }
 
-/* Element i of the first axis of v: through Gather, Squeeze(Slice) or Squeeze(Split). */
-static bool match_element(struct value *v, struct value **whole, int64_t *index) {
-    struct node *gather = made_by(v, OP_Gather);
-    if (gather && attr_int(&gather->attrs, "axis", 0) == 0) {
-        const struct value *i = gather->in[1];
-        if (i->info.rank != 0 || !i->info.contents || !dim_is_number(i->info.contents[0]))
-            return false;
-        *whole = gather->in[0];
-        *index = i->info.contents[0];
-        return true;
-    }
-    struct node *squeeze = made_by(v, OP_Squeeze), *reshape = made_by(v, OP_Reshape);
-    struct value *one = squeeze ? squeeze->in[0] : reshape ? reshape->in[0] : NULL;
-    if (!one || one->info.rank != v->info.rank + 1 || one->info.dims[0] != 1 || !one->def)
+/* v is part `part` of `whole` along `axis`, which v does not have. */
+static bool take_part(struct heads *h, struct value *whole, int64_t axis, int64_t part) {
+    int rank = h->v->info.rank;
+    if (h->part >= 0 || axis < 0 || axis > rank || whole->info.rank != rank + 1 ||
+        rank + 1 > TENSOR_RANK_MAX)
         return false;
-    struct node *n = one->def;
-    if (n->op == OP_Split && attr_int(&n->attrs, "axis", 0) == 0) {
-        for (uint32_t i = 0; i < n->n_out; i++) {
-            if (!n->out[i] || n->out[i]->info.dims[0] != 1)
+    memmove(h->axes + axis + 1, h->axes + axis, (size_t)(rank - axis));
+    h->axes[axis] = AXIS_PART;
+    h->part = part;
+    h->v = whole;
+    return true;
+}
+
+static int64_t positive_axis(int64_t axis, int rank) {
+    return axis < 0 ? axis + rank : axis;
+}
+
+static bool trace_gather(struct heads *h) {
+    struct node *gather = made_by(h->v, OP_Gather);
+    if (!gather || gather->in[0]->info.rank < 1)
+        return false;
+    const struct op_value *index = &gather->in[1]->info;
+    if (index->rank != 0 || !index->contents || !dim_is_number(index->contents[0]))
+        return false;
+    int rank = gather->in[0]->info.rank;
+    int64_t axis = positive_axis(attr_int(&gather->attrs, "axis", 0), rank);
+    int64_t part = index->contents[0];
+    if (axis < 0 || axis >= rank || !dim_is_number(gather->in[0]->info.dims[axis]))
+        return false;
+    if (part < 0)
+        part += gather->in[0]->info.dims[axis];
+    return part >= 0 && take_part(h, gather->in[0], axis, part);
+}
+
+/* The one number that operand i of a Slice holds; false: there is none. */
+static bool slice_number(const struct node *slice, size_t i, int64_t *out) {
+    const struct value *v = node_in(slice, i);
+    if (!v || !v->info.contents || v->info.n_contents != 1 || !dim_is_number(v->info.contents[0]))
+        return false;
+    *out = v->info.contents[0];
+    return true;
+}
+
+/* Is `cut` part *part of *whole, one of length 1, along *axis, by a Split or a Slice? */
+static bool read_cut(const struct value *cut, struct value **whole, int64_t *axis, int64_t *part) {
+    struct node *n = cut->def;
+    if (n && n->op == OP_Split) {
+        *axis = positive_axis(attr_int(&n->attrs, "axis", 0), cut->info.rank);
+        for (uint32_t i = 0; i < n->n_out; i++)
+            if (*axis < 0 || *axis >= cut->info.rank || !n->out[i] ||
+                n->out[i]->info.dims[*axis] != 1)
                 return false;
-            if (n->out[i] == one)
-                *index = i;
-        }
-        *whole = n->in[0];
-        return true;
-    }
-    const struct value *starts = node_in(n, 1), *axes = node_in(n, 3);
-    if (n->op != OP_Slice || !starts || starts->info.n_contents != 1 || !starts->info.contents ||
-        !dim_is_number(starts->info.contents[0]) ||
-        (axes &&
-         (!axes->info.contents || axes->info.n_contents != 1 || axes->info.contents[0] != 0)))
-        return false;
-    for (int i = 1; i < one->info.rank; i++)
-        if (one->info.dims[i] != n->in[0]->info.dims[i])
+        *part = cut->def_index;
+    } else {
+        if (!n || n->op != OP_Slice || !slice_number(n, 1, part) || !slice_number(n, 3, axis))
             return false;
+        *axis = positive_axis(*axis, cut->info.rank);
+        if (*part < 0 || *axis < 0 || *axis >= cut->info.rank || cut->info.dims[*axis] != 1)
+            return false;
+    }
     *whole = n->in[0];
-    *index = starts->info.contents[0];
     return true;
 }
 
-/* Part i of [parts, B, H, S, D] = Transpose(2,0,3,1,4) of Reshape [B, S, parts, H, D] of [B, S, columns]. */
-static bool match_joint(struct value *v, struct heads *out) {
-    struct value *whole, *split;
-    int64_t index = 0;
-    if (!match_element(v, &whole, &index) || whole->info.rank != 5 ||
-        !has_perm(whole, (const int64_t[]){2, 0, 3, 1, 4}, 5, &split))
+/* Squeeze or Reshape that drops the axis of length 1 which a Split or a Slice left. */
+static bool trace_squeezed(struct heads *h) {
+    struct node *drop = h->v->def;
+    struct value *whole;
+    int64_t axis, part;
+    if (!drop || (drop->op != OP_Squeeze && drop->op != OP_Reshape))
         return false;
-    struct node *reshape = made_by(split, OP_Reshape);
-    if (!reshape || reshape->in[0]->info.rank != 3)
+    struct value *cut = drop->in[0];
+    if (cut->info.rank != h->v->info.rank + 1 || !read_cut(cut, &whole, &axis, &part))
         return false;
-    const dim *to = split->info.dims, *from = reshape->in[0]->info.dims;
-    if (to[0] != from[0] || to[1] != from[1] || to[0] == DIM_UNKNOWN || to[1] == DIM_UNKNOWN ||
-        !dim_is_number(to[2]) || !dim_is_number(to[3]) || !dim_is_number(to[4]))
-        return false;
-    index += index < 0 ? to[2] : 0;
-    *out = (struct heads){
-        .rows = reshape->in[0], .n = to[3], .size = to[4], .offset = index * to[3] * to[4]};
-    return index >= 0 && index < to[2];
+    for (int i = 0, k = 0; i < cut->info.rank; i++)
+        if (i != axis && cut->info.dims[i] != h->v->info.dims[k++])
+            return false;
+    return take_part(h, whole, axis, part);
 }
 
-/* q and v: [B, H, S, D]. */
-static bool match_heads(struct value *v, struct heads *out) {
-    struct value *source;
-    if (has_perm(v, (const int64_t[]){0, 2, 1, 3}, 4, &source))
-        return match_split_heads(source, out);
-    return match_joint(v, out);
+/* The columns of `source` may themselves be a part of a wider tensor. */
+static void widen(struct heads *h) {
+    struct node *split = h->source->def;
+    if (!split || split->op != OP_Split ||
+        positive_axis(attr_int(&split->attrs, "axis", 0), 3) != 2 || split->in[0]->info.rank != 3)
+        return;
+    int64_t offset = 0;
+    for (uint32_t i = 0; i < h->source->def_index; i++) {
+        if (!split->out[i] || !dim_is_number(split->out[i]->info.dims[2]))
+            return;
+        offset += split->out[i]->info.dims[2];
+    }
+    h->source = split->in[0];
+    h->offset += offset;
 }
 
-/* k: [B, H, D, S]. */
-static bool match_heads_turned(struct value *v, struct heads *out, double *scale) {
-    struct value *source;
-    if (has_perm(v, (const int64_t[]){0, 2, 3, 1}, 4, &source))
-        return match_split_heads(source, out);
-    if (has_perm(v, (const int64_t[]){0, 1, 3, 2}, 4, &source))
-        return match_heads(strip_scale(source, scale), out);
+/* A Reshape of [B, S, C] to [B, S, H, D], or to [B, S, parts, H, D] with a part chosen. */
+static bool find_source(struct heads *h) {
+    static const uint8_t plain[] = {AXIS_BATCH, AXIS_ROW, AXIS_HEAD, AXIS_COLUMN};
+    static const uint8_t joint[] = {AXIS_BATCH, AXIS_ROW, AXIS_PART, AXIS_HEAD, AXIS_COLUMN};
+    struct node *reshape = made_by(h->v, OP_Reshape);
+    int rank = h->part >= 0 ? 5 : 4;
+    const uint8_t *wanted = h->part >= 0 ? joint : plain;
+    if (!reshape || h->v->info.rank != rank || memcmp(h->axes, wanted, (size_t)rank) != 0)
+        return false;
+    struct value *source = reshape->in[0];
+    const dim *from = source->info.dims, *to = h->v->info.dims;
+    if (source->info.rank != 3 || from[0] != to[0] || from[1] != to[1] ||
+        !dim_is_number(to[rank - 1]) || !dim_is_number(to[rank - 2]) || !dim_is_number(from[2]))
+        return false;
+    h->source = source;
+    h->heads = to[rank - 2];
+    h->head_size = to[rank - 1];
+    h->offset = h->part >= 0 ? h->part * h->heads * h->head_size : 0;
+    if (h->heads < 1 || h->head_size < 1 || h->offset + h->heads * h->head_size > from[2])
+        return false;
+    widen(h);
+    return true;
+}
+
+static bool trace_heads(struct heads *h, struct value *v, axis_name row, axis_name column) {
+    enum { STEPS_MAX = 8 };
+    *h = (struct heads){.v = v, .part = -1, .scale = 1};
+    if (v->info.rank != 4 || v->info.dtype != DTYPE_F32)
+        return false;
+    memcpy(h->axes, (uint8_t[]){AXIS_BATCH, AXIS_HEAD, (uint8_t)row, (uint8_t)column}, 4);
+    for (int i = 0; i < STEPS_MAX; i++) {
+        if (find_source(h))
+            return true;
+        if (!trace_transpose(h) && !trace_scale(h) && !trace_gather(h) && !trace_squeezed(h))
+            return false;
+    }
     return false;
 }
 
-static bool match_all_heads(struct attention *a) {
-    if (!match_heads(a->q, &a->heads[0]) || !match_heads_turned(a->k, &a->heads[1], &a->scale) ||
-        !match_heads(a->v, &a->heads[2]))
+/* All that the pattern binds. */
+struct pattern {
+    struct heads q, k, v;
+    double scale;
+    struct value *mask;   /* NULL: none */
+    struct node *where;   /* instead of a mask: Where(condition, scores, scalar) or its mirror */
+    struct node *context; /* the Transpose behind the second product */
+};
+
+/* Does mask broadcast into scores [B, H, Sq, Sk]? Their sum has the scores' dims, so dims that
+ * are not numbers fit. */
+static bool is_mask_for(const struct value *mask, const struct value *scores) {
+    int rank = mask->info.rank;
+    if (mask->info.dtype != DTYPE_F32 || rank < 0 || rank > 4)
         return false;
-    const struct heads *q = &a->heads[0], *k = &a->heads[1], *v = &a->heads[2];
-    return q->n == k->n && q->n == v->n && q->size == k->size && dim_is_number(q->n) &&
-           dim_is_number(q->size) && dim_is_number(v->size) &&
-           k->rows->info.dims[1] == v->rows->info.dims[1] && q->rows->info.dtype == DTYPE_F32;
-}
-
-/* What reads the product: Transpose(0,2,1,3) and Reshape to [B, S, H * D]. */
-static struct node *match_merge(const struct attention *a) {
-    struct node *transpose = only_reader(a->product->out[0], OP_Transpose);
-    struct value *source;
-    if (!transpose || !has_perm(transpose->out[0], (const int64_t[]){0, 2, 1, 3}, 4, &source))
-        return NULL;
-    struct node *reshape = only_reader(transpose->out[0], OP_Reshape);
-    const dim *from = transpose->out[0]->info.dims;
-    if (!reshape || reshape->out[0]->info.rank != 3 || reshape->out[0]->info.dims[0] != from[0] ||
-        reshape->out[0]->info.dims[1] != from[1])
-        return NULL;
-    return reshape;
-}
-
-/* --- the new node ------------------------------------------------------------------------------ */
-
-/* Three Linears of one operand, read by nothing else, as one with their weights side by side. */
-static bool are_siblings(const struct heads *h) {
-    for (int i = 0; i < 3; i++) {
-        const struct node *n = made_by(h[i].rows, OP_Linear);
-        if (!n || h[i].offset != 0 || n->n_in != h[0].rows->def->n_in ||
-            n->in[0] != h[0].rows->def->in[0] || n->n_in > 3 ||
-            (n->n_in == 3 && !value_is_constant(n->in[2])) || !value_has_one_use(h[i].rows) ||
-            n->attrs.n)
+    for (int i = 0; i < rank; i++) {
+        dim d = mask->info.dims[i];
+        dim wanted = scores->info.dims[4 - rank + i];
+        if (d == DIM_UNKNOWN ||
+            (d != 1 && d != wanted && dim_is_number(d) && dim_is_number(wanted)))
             return false;
     }
-    return h[0].rows != h[1].rows && h[1].rows != h[2].rows && h[0].rows != h[2].rows;
+    return true;
 }
 
-static status join_columns(struct value **out, struct graph *g, const struct heads *h,
-                           uint32_t operand, struct error *err) {
-    int64_t rows = 1, columns = 0, dims[2];
-    for (int i = 0; i < 3; i++) {
-        const struct tensor *t = h[i].rows->def->in[operand]->info.constant;
-        rows = t->rank == 2 ? t->dims[0] : 1;
-        columns += t->dims[t->rank - 1];
-    }
-    bool is_matrix = operand == 1;
-    dims[0] = is_matrix ? rows : columns;
-    dims[1] = columns;
-    struct value *made;
-    TRY(graph_constant_copy(&made, g, DTYPE_F32, dims, is_matrix ? 2 : 1, NULL, err));
-    float *to = made->info.constant->data;
-    for (int64_t r = 0; r < rows; r++) {
-        for (int i = 0; i < 3; i++) {
-            const struct tensor *t = h[i].rows->def->in[operand]->info.constant;
-            int64_t n = t->dims[t->rank - 1];
-            memcpy(to, (const float *)t->data + r * n, (size_t)n * sizeof *to);
-            to += n;
+/* scores + mask, or Where on scores; gives the scores. */
+static struct value *match_mask(struct value *v, struct pattern *p) {
+    struct node *add = made_only_for(v, OP_Add), *where = made_only_for(v, OP_Where);
+    for (uint32_t i = 0; add && i < 2; i++) {
+        struct value *scores = add->in[i], *mask = add->in[1 - i];
+        if (same_dims(scores, v) && is_mask_for(mask, v) &&
+            (made_by(scores, OP_MatMul) || made_by(scores, OP_Mul))) {
+            p->mask = mask;
+            return scores;
         }
     }
-    *out = made;
-    return STATUS_OK;
-}
-
-static status join_linears(struct graph *g, struct node *before, struct heads *h,
-                           struct error *err) {
-    struct node *first = h[0].rows->def;
-    struct value *in[3] = {first->in[0]};
-    for (uint32_t i = 1; i < first->n_in; i++)
-        TRY(join_columns(&in[i], g, h, i, err));
-    int64_t offset = 0;
-    struct node *joint = graph_insert(g, before, OP_Linear, in, first->n_in, 1);
-    joint->name = first->name;
-    TRY(node_infer(g, joint, NULL, err));
-    for (int i = 0; i < 3; i++) {
-        int64_t columns = h[i].rows->def->in[1]->info.constant->dims[1];
-        h[i].rows = joint->out[0];
-        h[i].offset = offset;
-        offset += columns;
+    float fill;
+    for (uint32_t i = 1; where && i < 3; i++) {
+        struct value *scores = where->in[i];
+        if (same_dims(scores, v) && scalar_f32(where->in[3 - i], &fill) && fill < -1e4f &&
+            where->in[0]->info.rank <= 4) {
+            p->where = where;
+            return scores;
+        }
     }
+    return v;
+}
+
+static bool match_scores(struct node *softmax, struct pattern *p) {
+    struct value *v = match_mask(softmax->in[0], p);
+    struct node *mul = made_only_for(v, OP_Mul);
+    struct value *rest;
+    float s;
+    p->scale = 1;
+    if (mul && split_scalar(mul, &rest, &s) && rest->info.rank == 4) {
+        p->scale = (double)s;
+        v = rest;
+    }
+    struct node *product = made_only_for(v, OP_MatMul);
+    if (!product || !trace_heads(&p->q, product->in[0], AXIS_ROW, AXIS_COLUMN) ||
+        !trace_heads(&p->k, product->in[1], AXIS_COLUMN, AXIS_ROW))
+        return false;
+    p->scale *= p->q.scale * p->k.scale;
+    return p->q.heads == p->k.heads && p->q.head_size == p->k.head_size &&
+           p->q.source->info.dims[0] == p->k.source->info.dims[0];
+}
+
+/* The second product and the Transpose back to [B, S, H, D]. */
+static bool match_context(struct node *product, struct pattern *p) {
+    static const int64_t wanted[] = {0, 2, 1, 3};
+    struct node *softmax = made_only_for(product->in[0], OP_Softmax);
+    int64_t axis = softmax ? attr_int(&softmax->attrs, "axis", softmax->opset < 13 ? 1 : -1) : 0;
+    struct node *context = only_reader(product->out[0], OP_Transpose);
+    struct value *source;
+    struct permutation perm;
+    if (!softmax || (axis != -1 && axis != 3) || softmax->in[0]->info.rank != 4 || !context ||
+        !value_is_transposed(context->out[0], &source, &perm) || perm.rank != 4 ||
+        memcmp(perm.axis, wanted, sizeof wanted) != 0)
+        return false;
+    if (!trace_heads(&p->v, product->in[1], AXIS_ROW, AXIS_COLUMN) || !match_scores(softmax, p))
+        return false;
+    p->context = context;
+    return p->v.scale == 1.0 && p->v.heads == p->q.heads &&
+           p->v.source->info.dims[0] == p->k.source->info.dims[0] &&
+           p->v.source->info.dims[1] == p->k.source->info.dims[1];
+}
+
+/* Where(condition, 0, fill), or its mirror: the mask that does what the Where did. It stands at
+ * the condition's place in the order, so that equal ones of all layers can become one. */
+static status mask_of_where(struct graph *g, struct pattern *p, struct error *err) {
+    struct node *made, *where = p->where;
+    bool scores_first = where->in[1]->info.rank == 4 && !value_is_constant(where->in[1]);
+    struct value *zero = graph_constant_f32(g, 0.0f);
+    struct value *in[] = {where->in[0], scores_first ? zero : where->in[1],
+                          scores_first ? where->in[2] : zero};
+    TRY(insert_inferred(&made, g, where, OP_Where, in, 3, 1, NULL, err));
+    p->mask = made->out[0];
     return STATUS_OK;
 }
 
-static status insert_attention(struct graph *g, struct attention *a, struct node *merge,
-                               struct error *err) {
-    struct heads *h = a->heads;
-    if (are_siblings(h))
-        TRY(join_linears(g, merge, h, err));
-    struct value *in[] = {h[0].rows, h[1].rows, h[2].rows, a->mask};
-    struct node *n = graph_insert(g, merge, OP_Attention, in, a->mask ? 4 : 3, 1);
-    n->name = a->softmax->name;
-    node_set_attr(g, n, attr_of_int("heads", h[0].n));
-    node_set_attr(g, n, attr_of_int("head_size", h[0].size));
-    node_set_attr(g, n, attr_of_int("head_size_v", h[2].size));
-    node_set_attr(g, n, attr_of_float("scale", (float)a->scale));
-    node_set_attr(g, n, attr_of_int("q_offset", h[0].offset));
-    node_set_attr(g, n, attr_of_int("k_offset", h[1].offset));
-    node_set_attr(g, n, attr_of_int("v_offset", h[2].offset));
-    TRY(node_infer(g, n, NULL, err));
-    if (!same_dims(n->out[0], merge->out[0])) {
-        graph_erase_dead(g, n);
+static bool is_all_zero(const struct value *v) {
+    if (!value_is_constant(v))
+        return false;
+    const float *x = v->info.constant->data;
+    for (int64_t i = 0; i < tensor_n_elements(v->info.constant); i++)
+        if (x[i] != 0.0f)
+            return false;
+    return true;
+}
+
+static status insert_attention(struct graph *g, struct pattern *p, struct error *err) {
+    struct node *made, *before = p->context;
+    if (p->where)
+        TRY(mask_of_where(g, p, err));
+    if (p->mask && is_all_zero(p->mask))
+        p->mask = NULL;
+    const struct attr attrs[] = {
+        attr_of_int("heads", p->q.heads),           attr_of_int("head_size", p->q.head_size),
+        attr_of_int("head_size_v", p->v.head_size), attr_of_float("scale", (float)p->scale),
+        attr_of_int("q_offset", p->q.offset),       attr_of_int("k_offset", p->k.offset),
+        attr_of_int("v_offset", p->v.offset)};
+    const struct attr_list list = {.items = attrs, .n = ARRAY_LEN(attrs)};
+    struct value *in[] = {p->q.source, p->k.source, p->v.source, p->mask}, *merged;
+    TRY(insert_inferred(&made, g, before, OP_Attention, in, p->mask ? 4 : 3, 1, &list, err));
+    merged = made->out[0];
+    struct node *reshape = only_reader(before->out[0], OP_Reshape);
+    if (reshape && same_dims(reshape->out[0], merged)) {
+        graph_replace(g, reshape->out[0], merged);
+        graph_erase_dead(g, reshape);
         return STATUS_OK;
     }
-    graph_replace(g, merge->out[0], n->out[0]);
-    graph_erase_dead(g, merge);
+    struct value *split;
+    TRY(reshape_value(&split, g, before, merged, before->out[0]->info.dims, 4, err));
+    if (!split) {
+        graph_erase_dead(g, made);
+        return STATUS_OK;
+    }
+    graph_replace(g, before->out[0], split);
+    graph_erase_dead(g, before);
     return STATUS_OK;
 }
 
 status pass_fuse_attention(struct graph *g, struct error *err) {
     GRAPH_NODES(n, g) {
-        struct attention a;
-        if (n->op != OP_Softmax || n->in[0]->info.dtype != DTYPE_F32 || !match_scores(&a, n) ||
-            !match_operands(&a) || !match_all_heads(&a))
-            continue;
-        struct node *merge = match_merge(&a);
-        if (merge)
-            TRY(insert_attention(g, &a, merge, err));
+        struct pattern p = {0};
+        if (n->op == OP_MatMul && match_context(n, &p))
+            TRY(insert_attention(g, &p, err));
     }
     return STATUS_OK;
 }

@@ -1,4 +1,5 @@
-/* fuse_tails.c - what follows a product, into the product: bias, activation, residual.
+/* fuse_tails.c - what follows a product, into the product: bias, activation, residual; a sum into
+ * the Norm that reads it.
  *
  * ops/fused.h: y = activation(sum + bias) + residual, or activation(sum + bias + residual). */
 #include "compiler/passes/activation.h"
@@ -104,6 +105,46 @@ status pass_fuse_tails(struct graph *g, struct error *err) {
         } else {
             fuse_activation(g, n);
         }
+    }
+    return STATUS_OK;
+}
+
+/* Norm(Add(x, r)) with nothing but Norms reading the sum: the Norm adds. When others read the sum
+ * as well, the Norm gives it to them. */
+static status fuse_norm_residual(struct graph *g, struct node *norm, struct error *err) {
+    struct node *add = made_by(norm->in[0], OP_Add);
+    if (!add || node_in(norm, RESIDUAL) || norm->n_out > 1 || !same_type(add->in[0], add->out[0]) ||
+        !same_type(add->in[1], add->out[0]) || add->out[0]->info.rank < 1)
+        return STATUS_OK;
+    struct value *sum = add->out[0];
+    bool is_shared = !value_has_one_use(sum);
+    struct value *in[] = {add->in[0], node_in(norm, 1), node_in(norm, 2), add->in[1]};
+    struct node *made = graph_insert(g, norm, OP_Norm, in, RESIDUAL + 1, is_shared ? 3 : 1);
+    made->attrs = norm->attrs;
+    if (is_shared)
+        made->out[1] = NULL;
+    TRY(node_infer(g, made, NULL, err));
+    graph_replace(g, norm->out[0], made->out[0]);
+    graph_erase(g, norm);
+    if (is_shared)
+        graph_replace(g, sum, made->out[2]);
+    graph_erase(g, add);
+    return STATUS_OK;
+}
+
+/* Does everything that reads v stand behind `n`? */
+static bool is_first_reader(const struct value *v, const struct node *n) {
+    for (const struct node *i = v->def ? v->def->next : NULL; i && i != n; i = i->next)
+        for (uint32_t k = 0; k < i->n_in; k++)
+            if (i->in[k] == v)
+                return false;
+    return true;
+}
+
+status pass_fuse_norm_residual(struct graph *g, struct error *err) {
+    GRAPH_NODES(n, g) {
+        if (n->op == OP_Norm && n->in[0] && is_first_reader(n->in[0], n))
+            TRY(fuse_norm_residual(g, n, err));
     }
     return STATUS_OK;
 }

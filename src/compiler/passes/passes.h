@@ -48,10 +48,16 @@ NODISCARD status pass_fuse_activation(struct graph *g, struct error *err);
 NODISCARD status pass_fuse_linear(struct graph *g, struct error *err);
 /* Normalisations over the last axis to Norm. */
 NODISCARD status pass_fuse_norm(struct graph *g, struct error *err);
-/* Softmax between two products to Attention; its three Linears to one. */
+/* Softmax between two products of heads to Attention. */
 NODISCARD status pass_fuse_attention(struct graph *g, struct error *err);
+/* Rows that nobody reads are not computed: a Slice of rows moves up to where all rows count. */
+NODISCARD status pass_sink_rows(struct graph *g, struct error *err);
+/* The Linears that give an Attention's q, k, v from one tensor to one Linear. */
+NODISCARD status pass_fuse_qkv(struct graph *g, struct error *err);
 /* Activations and residual sums into the product before. */
 NODISCARD status pass_fuse_tails(struct graph *g, struct error *err);
+/* A sum that is normalised into the Norm. */
+NODISCARD status pass_fuse_norm_residual(struct graph *g, struct error *err);
 /* What elementwise arithmetic is left, in groups, to Elementwise. */
 NODISCARD status pass_fuse_elementwise(struct graph *g, struct error *err);
 

@@ -194,8 +194,7 @@ static status sink_node(struct graph *g, struct node *n, bool *moved, struct err
 }
 
 /* A Transpose that moves no dim but those of size 1 copies nothing: it is a Reshape. */
-static status transpose_to_reshape(struct graph *g, struct node *n, bool *moved,
-                                   struct error *err) {
+static status transpose_to_reshape(struct graph *g, struct node *n, struct error *err) {
     struct permutation p;
     struct value *x, *y = n->out[0], *z;
     int64_t last = -1;
@@ -213,7 +212,6 @@ static status transpose_to_reshape(struct graph *g, struct node *n, bool *moved,
         return STATUS_OK;
     graph_replace(g, y, z);
     graph_erase_dead(g, n);
-    *moved = true;
     return STATUS_OK;
 }
 
@@ -240,14 +238,6 @@ static status hoist_split(struct graph *g, struct node *n, bool *moved, struct e
     return STATUS_OK;
 }
 
-static status simplify_transpose(struct graph *g, struct node *n, bool *moved, struct error *err) {
-    if (n->op == OP_Transpose)
-        TRY(transpose_to_reshape(g, n, moved, err));
-    if (n->op == OP_Transpose && !*moved)
-        TRY(hoist_split(g, n, moved, err));
-    return STATUS_OK;
-}
-
 status pass_sink_transposes(struct graph *g, struct error *err) {
     bool any = true;
     while (any) {
@@ -255,10 +245,15 @@ status pass_sink_transposes(struct graph *g, struct error *err) {
         GRAPH_NODES(n, g) {
             bool moved = false;
             TRY(sink_node(g, n, &moved, err));
-            if (!moved && !n->is_erased)
-                TRY(simplify_transpose(g, n, &moved, err));
+            if (!moved && !n->is_erased && n->op == OP_Transpose)
+                TRY(hoist_split(g, n, &moved, err));
             any |= moved;
         }
+    }
+    /* Only now: a Transpose can sink on, a Reshape stops it (squeeze-and-excite gates). */
+    GRAPH_NODES(n, g) {
+        if (n->op == OP_Transpose)
+            TRY(transpose_to_reshape(g, n, err));
     }
     return STATUS_OK;
 }
