@@ -89,14 +89,29 @@ void model_fill_random(struct tensor *t, uint64_t seed) {
     }
 }
 
-static status set_random(struct session *s, const struct engine_io *io, size_t i,
+/* The dims that `shapes` gives to input `name`, for the free ones. */
+static status find_shape(struct compile_shape *out, const struct option_list *shapes, str name,
                          struct error *err) {
-    int64_t dims[TENSOR_RANK_MAX];
-    for (size_t d = 0; d < io->rank; d++)
-        dims[d] = io->dims[d] >= 0 ? io->dims[d] : io->min[d] > 1 ? io->min[d] : 1;
+    for (size_t i = 0; i < shapes->n; i++) {
+        struct compile_shape shape;
+        TRY(compile_shape_parse(&shape, shapes->items[i], err));
+        if (str_eq(shape.input, name))
+            *out = shape;
+    }
+    return STATUS_OK;
+}
+
+static status set_random(struct session *s, const struct engine_io *io, size_t i,
+                         const struct option_list *shapes, struct error *err) {
+    struct compile_shape shape = {0};
+    TRY(find_shape(&shape, shapes, io->name, err));
     struct tensor t = {.dtype = io->dtype, .rank = io->rank};
-    memcpy(t.dims, dims, io->rank * sizeof *dims);
-    TRY(session_input_space(s, i, dims, io->rank, &t.data, &t.size, err));
+    for (size_t d = 0; d < io->rank; d++) {
+        t.dims[d] = io->dims[d] >= 0 ? io->dims[d] : io->min[d] > 1 ? io->min[d] : 1;
+        if (shape.rank == io->rank && shape.dims[d] >= 0)
+            t.dims[d] = shape.dims[d];
+    }
+    TRY(session_input_space(s, i, t.dims, io->rank, &t.data, &t.size, err));
     model_fill_random(&t, i + 1);
     return STATUS_OK;
 }
@@ -129,7 +144,7 @@ static status set_from_file(struct session *s, const struct engine *e, const cha
 }
 
 status model_set_inputs(struct session *s, const struct engine *e, const struct option_list *inputs,
-                        struct arena *a, struct error *err) {
+                        const struct option_list *shapes, struct arena *a, struct error *err) {
     size_t n;
     const struct engine_io *io = engine_inputs(e, &n);
     bool *is_set = arena_array(a, bool, n + 1);
@@ -144,7 +159,7 @@ status model_set_inputs(struct session *s, const struct engine *e, const struct 
                              STR_ARG(str_slice(io[i].name, 0, 100)),
                              STR_ARG(str_slice(io[i].name, 0, 100)));
         if (!inputs->n)
-            TRY(set_random(s, &io[i], i, err));
+            TRY(set_random(s, &io[i], i, shapes, err));
     }
     return STATUS_OK;
 }

@@ -22,9 +22,11 @@ NODISCARD status model_open(struct model *out, const char *path,
 void model_done(struct model *m);
 
 /* Sets all inputs of `s`: from the files NAME=FILE of `inputs` (.npy), or all of them from a fixed
- * random sequence when `inputs` is empty (free dims are 1). The tensors live in `a`. */
+ * random sequence when `inputs` is empty; then free dims are those of `shapes` (NAME:1x128), else
+ * the smallest that fits. The tensors live in `a`. */
 NODISCARD status model_set_inputs(struct session *s, const struct engine *e,
-                                  const struct option_list *inputs, struct arena *a,
+                                  const struct option_list *inputs,
+                                  const struct option_list *shapes, struct arena *a,
                                   struct error *err);
 
 /* Fills `t` with numbers of a fixed random sequence: floats in [-1, 1), integers 0 or 1. */

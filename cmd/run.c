@@ -25,7 +25,8 @@ static const struct option options[] = {
     {"threads", 't', OPTION_INT, &o.threads, "N", "default 1", .min = 1,
      .max = SESSION_THREADS_MAX},
     {"precision", 0, OPTION_TEXT, &o.precision, "P", "of a .onnx model: fp32 (default) or bf16"},
-    {"shape", 0, OPTION_LIST, &o.shapes, "NAME:DIMS", "of a .onnx model: fixes an input's dims"},
+    {"shape", 0, OPTION_LIST, &o.shapes, "NAME:DIMS",
+     "dims of a random input; of a .onnx model: fixes them"},
     {"isa", 0, OPTION_TEXT, &o.isa, "LEVEL", "of a .onnx model: highest instruction set to use"},
 };
 
@@ -108,7 +109,7 @@ static status run_model(const char *path, struct error *err) {
     TRY(model_open(&m, path, &how, err));
     const struct session_options with = {.n_threads = (unsigned)o.threads, .name = "run"};
     TRY(session_new(&s, m.engine, &with, err));
-    TRY(model_set_inputs(s, m.engine, &o.inputs, &a, err));
+    TRY(model_set_inputs(s, m.engine, &o.inputs, &o.shapes, &a, err));
     size_t n_inputs, n_outputs;
     (void)engine_inputs(m.engine, &n_inputs);
     const struct engine_io *io = engine_outputs(m.engine, &n_outputs);
