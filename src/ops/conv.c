@@ -85,7 +85,7 @@ status infer_conv_transpose(const struct op_call *c, struct error *err) {
     int64_t group;
     size_t n_extra, n_shape;
     const int64_t *extra = attr_ints(c->attrs, "output_padding", &n_extra);
-    const int64_t *shape = attr_ints(c->attrs, "output_shape", &n_shape);
+    const dim *shape = op_attr_dims(c, "output_shape", &n_shape);
     dim channels;
     TRY(read_window(c, 1, &window, &is_known, err));
     TRY(read_group(c, &group, err));

@@ -50,6 +50,10 @@ struct op_axes {
 status op_axes_read(const struct op_call *c, size_t input, const char *attribute,
                     struct op_axes *out, struct error *err);
 
+/* The ints of an attribute as dims: numbers that are no dims come as the nearest one that is. NULL
+ * and 0: not given. */
+const dim *op_attr_dims(const struct op_call *c, const char *name, size_t *n);
+
 /* The elements of a constant numeric input as doubles, at most n_max; 0 when it is not there. */
 size_t op_doubles(const struct op_call *c, size_t input, double *out, size_t n_max);
 

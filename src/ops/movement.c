@@ -86,7 +86,7 @@ status infer_reshape(const struct op_call *c, struct error *err) {
     const dim *values;
     size_t n;
     if (!shape) { /* opset 1 */
-        values = attr_ints(c->attrs, "shape", &n);
+        values = op_attr_dims(c, "shape", &n);
         if (!values && !attr_find(c->attrs, "shape"))
             return error_set(err, STATUS_INVALID_ARGUMENT, "input 1 is missing");
     } else if (!op_ints(c, 1, &values, &n)) {
@@ -258,7 +258,7 @@ status infer_concat(const struct op_call *c, struct error *err) {
 /* Sizes of the parts from input 1 or the attribute; else equal parts, the last one smaller. */
 static status split_sizes(const struct op_call *c, dim whole, dim *sizes, struct error *err) {
     size_t n;
-    const int64_t *given = attr_ints(c->attrs, "split", &n);
+    const dim *given = op_attr_dims(c, "split", &n);
     int64_t n_parts = attr_int(c->attrs, "num_outputs", (int64_t)c->n_out);
     if (op_in(c, 1) && !op_ints(c, 1, &given, &n)) {
         for (size_t i = 0; i < c->n_out; i++)
@@ -329,7 +329,7 @@ struct slice_args {
 static status slice_list(const struct op_call *c, size_t input, const char *attribute,
                          const dim **values, size_t *n, bool *is_known, struct error *err) {
     *n = 0;
-    *values = c->opset > 0 && c->opset < 10 ? attr_ints(c->attrs, attribute, n) : NULL;
+    *values = c->opset > 0 && c->opset < 10 ? op_attr_dims(c, attribute, n) : NULL;
     if (op_in(c, input) && !op_ints(c, input, values, n))
         *is_known = false;
     if (*n > TENSOR_RANK_MAX)

@@ -49,7 +49,7 @@ static status check_operands(const struct op_call *c, struct error *err) {
     if (c->n_out > op->max_out)
         return error_set(err, STATUS_INVALID_ARGUMENT, "has %zu outputs, wanted at most %d",
                          c->n_out, op->max_out);
-    for (size_t i = 0; i < op->min_in; i++)
+    for (size_t i = 0; i < (op->max_in == OP_VARIADIC ? c->n_in : op->min_in); i++)
         if (!c->in[i])
             return error_set(err, STATUS_INVALID_ARGUMENT, "input %zu is missing", i);
     for (size_t i = 0; i < c->n_in; i++)
@@ -77,6 +77,19 @@ status op_infer(const struct op_call *call, struct error *err) {
     return STATUS_OK;
 }
 
+/* INT64_MAX is how exporters say "to the end". */
+static dim nearest_dim(int64_t v) {
+    return v >= DIM_EXPR ? DIM_EXPR - 1 : v <= -DIM_EXPR ? 1 - DIM_EXPR : v;
+}
+
+const dim *op_attr_dims(const struct op_call *c, const char *name, size_t *n) {
+    const int64_t *ints = attr_ints(c->attrs, name, n);
+    dim *dims = ints ? arena_array(c->arena, dim, *n) : NULL;
+    for (size_t i = 0; i < *n; i++)
+        dims[i] = nearest_dim(ints[i]);
+    return dims;
+}
+
 bool op_ints(const struct op_call *call, size_t input, const dim **out, size_t *n) {
     const struct op_value *v = op_in(call, input);
     if (!v || v->rank < 0)
@@ -97,10 +110,8 @@ bool op_ints(const struct op_call *call, size_t input, const dim **out, size_t *
     dim *values = arena_array(call->arena, dim, (size_t)count + 1);
     if (convert(DTYPE_I64, values, t->dtype, t->data, (size_t)count, NULL) != STATUS_OK)
         return false;
-    for (int64_t i = 0; i < count; i++) /* INT64_MAX is how exporters say "to the end" */
-        values[i] = values[i] >= DIM_EXPR    ? DIM_EXPR - 1
-                    : values[i] <= -DIM_EXPR ? 1 - DIM_EXPR
-                                             : values[i];
+    for (int64_t i = 0; i < count; i++)
+        values[i] = nearest_dim(values[i]);
     *out = values;
     *n = (size_t)count;
     return true;
@@ -247,7 +258,7 @@ status op_axis(const struct op_call *c, int64_t axis, int rank, int *out, struct
 status op_axes_read(const struct op_call *c, size_t input, const char *attribute,
                     struct op_axes *out, struct error *err) {
     size_t n = 0;
-    const int64_t *axes = attr_ints(c->attrs, attribute, &n);
+    const dim *axes = op_attr_dims(c, attribute, &n);
     *out = (struct op_axes){.is_known = true, .is_given = axes != NULL};
     if (op_in(c, input)) {
         out->is_given = true;

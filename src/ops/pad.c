@@ -7,9 +7,9 @@
 static bool read_pads(const struct op_call *c, const dim **pads, size_t *n) {
     if (op_in(c, 1))
         return op_ints(c, 1, pads, n);
-    *pads = attr_ints(c->attrs, "pads", n);
+    *pads = op_attr_dims(c, "pads", n);
     if (!*pads)
-        *pads = attr_ints(c->attrs, "paddings", n);
+        *pads = op_attr_dims(c, "paddings", n);
     return true;
 }
 

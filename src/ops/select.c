@@ -20,6 +20,8 @@ status infer_topk(const struct op_call *c, struct error *err) {
     dim k = attr_int(c->attrs, "k", -1); /* below opset 10 */
     bool is_known = !op_in(c, 1);
     int axis;
+    if (!dim_is_number(k))
+        k = -1;
     if (op_in(c, 1))
         is_known = op_int_scalar(c, 1, &k);
     for (size_t i = 0; i < 2; i++)

@@ -294,7 +294,7 @@ static status where(const struct kernel_call *c, const struct kernel_team *t, st
 
 static bool accepts_where(const struct kernel_call *c) {
     return ref_accepts_fixed(c) && c->in[0]->dtype == DTYPE_BOOL &&
-           c->in[1]->dtype == c->in[2]->dtype;
+           c->in[1]->dtype == c->in[2]->dtype && c->in[1]->dtype == c->out[0]->dtype;
 }
 
 REF(Where, accepts_where, where)

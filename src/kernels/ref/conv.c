@@ -224,9 +224,10 @@ static status conv_integer(const struct kernel_call *c, const struct kernel_team
 }
 
 static bool accepts_bytes(const struct kernel_call *c) {
+    if (!ref_accepts_fixed(c))
+        return false;
     dtype x = c->in[0]->dtype, w = c->in[c->op == OP_QLinearConv ? 3 : 1]->dtype;
-    return ref_accepts_fixed(c) && (x == DTYPE_U8 || x == DTYPE_I8) &&
-           (w == DTYPE_U8 || w == DTYPE_I8);
+    return (x == DTYPE_U8 || x == DTYPE_I8) && (w == DTYPE_U8 || w == DTYPE_I8);
 }
 
 REF(ConvInteger, accepts_bytes, conv_integer)

@@ -17,11 +17,7 @@ static status shape(const struct kernel_call *c, const struct kernel_team *t, st
     return STATUS_OK;
 }
 
-static bool accepts_all(const struct kernel_call *c) {
-    return c->n_out > 0;
-}
-
-REF(Shape, accepts_all, shape)
+REF(Shape, ref_accepts_any, shape)
 
 static status size(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
     (void)t;
@@ -30,7 +26,7 @@ static status size(const struct kernel_call *c, const struct kernel_team *t, str
     return STATUS_OK;
 }
 
-REF(Size, accepts_all, size)
+REF(Size, ref_accepts_any, size)
 
 static status constant(const struct kernel_call *c, const struct kernel_team *t,
                        struct error *err) {
@@ -121,7 +117,11 @@ static status one_hot(const struct kernel_call *c, const struct kernel_team *t, 
     return STATUS_OK;
 }
 
-REF(OneHot, ref_accepts_fixed, one_hot)
+static bool accepts_one_hot(const struct kernel_call *c) {
+    return ref_accepts_fixed(c) && c->in[2]->dtype == c->out[0]->dtype;
+}
+
+REF(OneHot, accepts_one_hot, one_hot)
 
 static status range(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
     const struct tensor *start = c->in[0], *delta = c->in[2];

@@ -107,7 +107,7 @@ static void apply_f64(op_id op, struct params p, double *v, int64_t n) {
     }
 }
 
-static void apply_i64(op_id op, struct params p, int64_t *v, int64_t n, bool is_unsigned) {
+static void apply_i64(op_id op, int64_t *v, int64_t n, bool is_unsigned) {
     for (int64_t i = 0; i < n; i++) {
         int64_t x = v[i];
         bool is_negative = x < 0 && !is_unsigned;
@@ -130,9 +130,6 @@ static void apply_i64(op_id op, struct params p, int64_t *v, int64_t n, bool is_
         case OP_Sign:
             v[i] = is_negative ? -1 : x != 0;
             break;
-        case OP_Shrink: /* the bias is a float, the result is not */
-            v[i] = (int64_t)shrink((double)x, p.a, p.b);
-            break;
         default:
             break;
         }
@@ -149,7 +146,7 @@ static status unary(const struct kernel_call *c, const struct kernel_team *t, st
     const struct tensor *in = c->in[0];
     struct tensor *out = c->out[0];
     struct params p = params_of(c);
-    bool is_float = dtype_is_float(in->dtype);
+    bool is_float = dtype_is_float(in->dtype) || c->op == OP_Shrink; /* its bias is a float */
     wide w = is_float ? WIDE_F64 : ref_wide(in->dtype);
     int64_t n = tensor_n_elements(out);
     union ref_chunk chunk;
@@ -161,7 +158,7 @@ static status unary(const struct kernel_call *c, const struct kernel_team *t, st
         if (is_float)
             apply_f64(c->op, p, chunk.f64, k);
         else
-            apply_i64(c->op, p, chunk.i64, k, w == WIDE_U64);
+            apply_i64(c->op, chunk.i64, k, w == WIDE_U64);
         ref_store(out, i, 1, k, w, &chunk);
     }
     return STATUS_OK;

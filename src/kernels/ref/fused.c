@@ -302,6 +302,9 @@ static status elementwise(const struct kernel_call *c, const struct kernel_team 
     for (size_t i = 0; i < c->n_in; i++)
         if (!c->in[i])
             return error_set(err, STATUS_INVALID_ARGUMENT, "input %zu is missing", i);
+    for (size_t i = 0; i < c->n_out; i++)
+        if (!c->out[i])
+            return error_set(err, STATUS_INVALID_ARGUMENT, "output %zu is missing", i);
     for (size_t i = 1; i < c->n_out; i++)
         TRY(ref_want_dims("output", c->out[i], c->out[0]->dims, c->out[0]->rank, err));
     TRY(ref_walk_broadcast(&w, c->out[0], c->in, c->n_in, err));

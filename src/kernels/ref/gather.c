@@ -16,8 +16,7 @@ static status index_at(const struct tensor *indices, int64_t i, int64_t n, int64
 }
 
 static bool accepts_indices(const struct kernel_call *c) {
-    dtype t = c->in[1]->dtype;
-    return ref_accepts_fixed(c) && (t == DTYPE_I64 || t == DTYPE_I32);
+    return ref_accepts_moved(c) && (c->in[1]->dtype == DTYPE_I64 || c->in[1]->dtype == DTYPE_I32);
 }
 
 static status gather(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
@@ -280,7 +279,7 @@ static status compress(const struct kernel_call *c, const struct kernel_team *t,
 }
 
 static bool accepts_compress(const struct kernel_call *c) {
-    return ref_accepts_fixed(c) && c->in[1]->dtype == DTYPE_BOOL;
+    return ref_accepts_moved(c) && c->in[1]->dtype == DTYPE_BOOL;
 }
 
 REF(Compress, accepts_compress, compress)

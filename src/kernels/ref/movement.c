@@ -3,11 +3,11 @@
 
 #include "kernels/ref/ref_internal.h"
 
-REF(Flatten, ref_accepts_fixed, ref_copy)
-REF(Identity, ref_accepts_fixed, ref_copy)
-REF(Reshape, ref_accepts_fixed, ref_copy)
-REF(Squeeze, ref_accepts_fixed, ref_copy)
-REF(Unsqueeze, ref_accepts_fixed, ref_copy)
+REF(Flatten, ref_accepts_moved, ref_copy)
+REF(Identity, ref_accepts_moved, ref_copy)
+REF(Reshape, ref_accepts_moved, ref_copy)
+REF(Squeeze, ref_accepts_moved, ref_copy)
+REF(Unsqueeze, ref_accepts_moved, ref_copy)
 
 static status dropout(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
     struct tensor *mask = ref_out(c, 1);
@@ -52,7 +52,7 @@ static status transpose(const struct kernel_call *c, const struct kernel_team *t
     return STATUS_OK;
 }
 
-REF(Transpose, ref_accepts_fixed, transpose)
+REF(Transpose, ref_accepts_moved, transpose)
 
 /* All dims but `axis` are equal. */
 static status check_beside_axis(const struct tensor *part, const struct tensor *whole, int axis,
@@ -90,7 +90,7 @@ static status concat(const struct kernel_call *c, const struct kernel_team *t, s
                                  at, o.n);
 }
 
-REF(Concat, ref_accepts_fixed, concat)
+REF(Concat, ref_accepts_moved, concat)
 
 static status split(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
     const struct tensor *in = c->in[0];
@@ -115,7 +115,7 @@ static status split(const struct kernel_call *c, const struct kernel_team *t, st
     return STATUS_OK;
 }
 
-REF(Split, ref_accepts_fixed, split)
+REF(Split, ref_accepts_moved, split)
 
 /* --- Slice --- */
 
@@ -179,7 +179,7 @@ static bool accepts_slice(const struct kernel_call *c) {
     for (size_t i = 1; i < c->n_in; i++)
         if (c->in[i] && !is_integer(c->in[i]))
             return false;
-    return ref_accepts_fixed(c);
+    return ref_accepts_moved(c);
 }
 
 REF(Slice, accepts_slice, slice)
@@ -196,7 +196,7 @@ static status expand(const struct kernel_call *c, const struct kernel_team *t, s
     return STATUS_OK;
 }
 
-REF(Expand, ref_accepts_fixed, expand)
+REF(Expand, ref_accepts_moved, expand)
 
 static status tile(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
     const struct tensor *in = c->in[0];
@@ -230,7 +230,7 @@ static status tile(const struct kernel_call *c, const struct kernel_team *t, str
     return STATUS_OK;
 }
 
-REF(Tile, ref_accepts_fixed, tile)
+REF(Tile, ref_accepts_moved, tile)
 
 /* --- DepthToSpace, SpaceToDepth: transposes of blocks --- */
 
@@ -274,7 +274,7 @@ static status depth_to_space(const struct kernel_call *c, const struct kernel_te
     return STATUS_OK;
 }
 
-REF(DepthToSpace, ref_accepts_fixed, depth_to_space)
+REF(DepthToSpace, ref_accepts_moved, depth_to_space)
 
 static status space_to_depth(const struct kernel_call *c, const struct kernel_team *t,
                              struct error *err) {
@@ -292,7 +292,7 @@ static status space_to_depth(const struct kernel_call *c, const struct kernel_te
     return STATUS_OK;
 }
 
-REF(SpaceToDepth, ref_accepts_fixed, space_to_depth)
+REF(SpaceToDepth, ref_accepts_moved, space_to_depth)
 
 /* --- Trilu, ReverseSequence --- */
 
@@ -321,7 +321,7 @@ static status trilu(const struct kernel_call *c, const struct kernel_team *t, st
     return STATUS_OK;
 }
 
-REF(Trilu, ref_accepts_fixed, trilu)
+REF(Trilu, ref_accepts_moved, trilu)
 
 static status reverse_sequence(const struct kernel_call *c, const struct kernel_team *t,
                                struct error *err) {
@@ -350,4 +350,4 @@ static status reverse_sequence(const struct kernel_call *c, const struct kernel_
     return STATUS_OK;
 }
 
-REF(ReverseSequence, ref_accepts_fixed, reverse_sequence)
+REF(ReverseSequence, ref_accepts_moved, reverse_sequence)

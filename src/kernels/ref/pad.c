@@ -86,7 +86,7 @@ static status pad(const struct kernel_call *c, const struct kernel_team *t, stru
 
 static bool accepts_pad(const struct kernel_call *c) {
     const struct tensor *constant = ref_in(c, 2);
-    return ref_accepts_fixed(c) && (!constant || constant->dtype == c->in[0]->dtype);
+    return ref_accepts_moved(c) && (!constant || constant->dtype == c->in[0]->dtype);
 }
 
 REF(Pad, accepts_pad, pad)

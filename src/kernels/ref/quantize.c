@@ -65,8 +65,8 @@ static status quantize(const struct kernel_call *c, const struct kernel_team *t,
 }
 
 static bool accepts_quantize(const struct kernel_call *c) {
-    const struct tensor *q = c->op == OP_QuantizeLinear ? c->out[0] : c->in[0];
-    return ref_accepts_number(c) && (!q || dtype_is_integer(q->dtype));
+    return ref_accepts_number(c) &&
+           dtype_is_integer(c->op == OP_QuantizeLinear ? c->out[0]->dtype : c->in[0]->dtype);
 }
 
 REF(QuantizeLinear, accepts_quantize, quantize)
@@ -200,9 +200,10 @@ static status matmul_integer(const struct kernel_call *c, const struct kernel_te
 }
 
 static bool accepts_bytes(const struct kernel_call *c) {
+    if (!ref_accepts_fixed(c))
+        return false;
     dtype a = c->in[0]->dtype, b = c->in[c->op == OP_QLinearMatMul ? 3 : 1]->dtype;
-    return ref_accepts_fixed(c) && (a == DTYPE_U8 || a == DTYPE_I8) &&
-           (b == DTYPE_U8 || b == DTYPE_I8);
+    return (a == DTYPE_U8 || a == DTYPE_I8) && (b == DTYPE_U8 || b == DTYPE_I8);
 }
 
 REF(MatMulInteger, accepts_bytes, matmul_integer)

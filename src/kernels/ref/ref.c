@@ -6,12 +6,43 @@ static bool is_fixed(const struct tensor *t) {
     return !t || dtype_size(t->dtype) > 0;
 }
 
+/* Where an operand may be left out is the operator's business (min_in), but for lists of any
+ * length, which have no gaps, and for the first output, which only TopK can do without. */
+static bool has_operands(const struct kernel_call *c) {
+    const struct op *op = op_get(c->op);
+    bool is_complete = c->n_out > 0 && (c->out[0] || c->op == OP_TopK);
+    for (size_t i = 0; i < c->n_in; i++)
+        is_complete &= c->in[i] || (i >= op->min_in && op->max_in != OP_VARIADIC);
+    for (size_t i = 0; i < c->n_out; i++)
+        is_complete &= c->out[i] || op->max_out != OP_VARIADIC;
+    return is_complete && c->n_in >= op->min_in;
+}
+
+bool ref_accepts_any(const struct kernel_call *c) {
+    return has_operands(c);
+}
+
 bool ref_accepts_fixed(const struct kernel_call *c) {
+    if (!has_operands(c))
+        return false;
     for (size_t i = 0; i < c->n_in; i++)
         if (!is_fixed(c->in[i]))
             return false;
     for (size_t i = 0; i < c->n_out; i++)
         if (!is_fixed(c->out[i]))
+            return false;
+    return true;
+}
+
+bool ref_accepts_moved(const struct kernel_call *c) {
+    if (!ref_accepts_fixed(c))
+        return false;
+    bool is_list = op_get(c->op)->max_in == OP_VARIADIC;
+    for (size_t i = 1; i < c->n_in && is_list; i++)
+        if (c->in[i]->dtype != c->in[0]->dtype)
+            return false;
+    for (size_t i = 0; i < c->n_out; i++)
+        if (c->out[i] && c->out[i]->dtype != c->in[0]->dtype)
             return false;
     return true;
 }

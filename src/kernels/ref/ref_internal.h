@@ -41,8 +41,10 @@ static inline struct tensor *ref_out(const struct kernel_call *c, size_t i) {
     return i < c->n_out ? c->out[i] : NULL;
 }
 
-/* accepts: by the dtypes of all operands that are there. */
+/* accepts: no operand is missing that must be there, and by dtypes. */
+bool ref_accepts_any(const struct kernel_call *c);
 bool ref_accepts_fixed(const struct kernel_call *c);   /* anything but BYTES */
+bool ref_accepts_moved(const struct kernel_call *c);   /* and all outputs have input 0's dtype */
 bool ref_accepts_number(const struct kernel_call *c);  /* input 0 is a float or an integer */
 bool ref_accepts_float(const struct kernel_call *c);   /* input 0 is a float */
 bool ref_accepts_integer(const struct kernel_call *c); /* input 0 is an integer */

@@ -137,7 +137,11 @@ static status topk(const struct kernel_call *c, const struct kernel_team *t, str
     return STATUS_OK;
 }
 
-REF_SCRATCH(TopK, ref_accepts_number, topk, topk_scratch)
+static bool accepts_topk(const struct kernel_call *c) {
+    return ref_accepts_number(c) && (!ref_out(c, 0) || c->out[0]->dtype == c->in[0]->dtype);
+}
+
+REF_SCRATCH(TopK, accepts_topk, topk, topk_scratch)
 
 /* --- NonMaxSuppression --- */
 
