@@ -105,6 +105,9 @@ $(B)/examples/%: examples/%.c $(B)/libculmen.a
 EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 lib: $(B)/libculmen.a $(B)/libculmen.so $(EXAMPLES) ## build libculmen, static and shared, and the examples
 
+$(B)/tests/nodes/host: $(B)/tests/nodes/host.o $(B)/lib.a
+	$(call say,LD)
+	$(Q)$(link)
 $(B)/%_test: $(B)/%_test.o $(B)/tests/support/test_main.o $(B)/lib.a
 	$(call say,LD)
 	$(Q)$(link)
@@ -164,4 +167,4 @@ help:                             ## this list
 
 .PHONY: all tests test bench asan tsan golden fuzz fuzz-smoke lint tidy check format install install-release lib clean help FORCE
 .SECONDARY:
--include $(patsubst %.c,$(B)/%.d,$(ALL) $(CMD) $(wildcard tests/support/*.c))
+-include $(patsubst %.c,$(B)/%.d,$(ALL) $(CMD) $(wildcard tests/support/*.c tests/nodes/*.c))

@@ -44,7 +44,7 @@ status op_axis(const struct op_call *c, int64_t axis, int rank, int *out, struct
  * *n = 0: none given. False in *is_known: the input's value is not known. */
 struct op_axes {
     bool is_given, is_known;
-    size_t n;
+    size_t n;                      /* SIZE_MAX: not known either */
     int64_t axes[TENSOR_RANK_MAX]; /* as written */
 };
 status op_axes_read(const struct op_call *c, size_t input, const char *attribute,

@@ -134,8 +134,11 @@ status infer_squeeze(const struct op_call *c, struct error *err) {
     struct op_axes axes;
     bool is_gone[TENSOR_RANK_MAX] = {false};
     TRY(op_axes_read(c, 1, "axes", &axes, err));
-    if (in->rank < 0 || !axes.is_known)
-        return op_unknown(c, in->dtype);
+    if (in->rank < 0 || !axes.is_known) {
+        bool has_rank = in->rank >= 0 && axes.n <= (size_t)in->rank && axes.n > 0;
+        op_out(c, 0, in->dtype, has_rank ? in->rank - (int)axes.n : -1);
+        return STATUS_OK;
+    }
     for (size_t i = 0; i < axes.n; i++) {
         int a;
         TRY(op_axis(c, axes.axes[i], in->rank, &a, err));
@@ -166,12 +169,15 @@ status infer_unsqueeze(const struct op_call *c, struct error *err) {
     TRY(op_axes_read(c, 1, "axes", &axes, err));
     if (!axes.is_given)
         return error_set(err, STATUS_INVALID_ARGUMENT, "axes are missing");
-    if (in->rank < 0 || !axes.is_known)
+    if (in->rank < 0 || axes.n == SIZE_MAX)
         return op_unknown(c, in->dtype);
     int rank = in->rank + (int)axes.n;
     if (rank > TENSOR_RANK_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT, "output has rank %d, wanted at most %d",
                          rank, TENSOR_RANK_MAX);
+    struct op_value *out = op_out(c, 0, in->dtype, rank);
+    if (!axes.is_known)
+        return STATUS_OK;
     for (size_t i = 0; i < axes.n; i++) {
         int a;
         TRY(op_axis(c, axes.axes[i], rank, &a, err));
@@ -179,7 +185,6 @@ status infer_unsqueeze(const struct op_call *c, struct error *err) {
             return error_set(err, STATUS_INVALID_ARGUMENT, "axis %d is given twice", a);
         is_new[a] = true;
     }
-    struct op_value *out = op_out(c, 0, in->dtype, rank);
     for (int i = 0, k = 0; i < rank; i++)
         out->dims[i] = is_new[i] ? 1 : in->dims[k++];
     follow_copy(c);

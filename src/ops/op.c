@@ -263,7 +263,11 @@ status op_axes_read(const struct op_call *c, size_t input, const char *attribute
     if (op_in(c, input)) {
         out->is_given = true;
         if (!op_ints(c, input, &axes, &n)) {
+            const struct op_value *v = c->in[input];
+            bool has_count =
+                v->rank == 1 && dim_is_number(v->dims[0]) && v->dims[0] <= TENSOR_RANK_MAX;
             out->is_known = false;
+            out->n = has_count ? (size_t)v->dims[0] : SIZE_MAX;
             return STATUS_OK;
         }
     }

@@ -31,11 +31,8 @@ status infer_reduce(const struct op_call *c, struct error *err) {
     if (in->rank < 0)
         return op_unknown(c, in->dtype);
     if (!axes.is_known) {
-        int rank = keeps ? in->rank : -1;
-        bool has_count = op_in(c, 1)->rank == 1 && dim_is_number(op_in(c, 1)->dims[0]);
-        if (!keeps && has_count && op_in(c, 1)->dims[0] <= in->rank)
-            rank = in->rank - (int)op_in(c, 1)->dims[0];
-        op_out(c, 0, in->dtype, rank);
+        bool has_count = axes.n > 0 && axes.n <= (size_t)in->rank;
+        op_out(c, 0, in->dtype, keeps ? in->rank : has_count ? in->rank - (int)axes.n : -1);
         return STATUS_OK;
     }
     bool is_reduced[TENSOR_RANK_MAX] = {false};
