@@ -59,7 +59,10 @@ static const char *float_text(double x, bool is_f64, bool is_marked, char out[NU
         snprintf(out, NUMBER_TEXT, "%s", isnan(x) ? "nan" : x < 0 ? "-inf" : "inf");
         return out;
     }
-    for (int digits = 1; digits <= 17; digits++) {
+    int first = 1; /* whole numbers are not worth an exponent */
+    for (double rest = fabs(x); rest >= 10 && first < 9; rest /= 10)
+        first++;
+    for (int digits = first; digits <= 17; digits++) {
         snprintf(out, NUMBER_TEXT, "%.*g", digits, x);
         double back = strtod(out, NULL);
         bool is_same = is_f64 ? back == x : (float)back == (float)x;

@@ -68,7 +68,7 @@ static status merge_reshape(struct value **out, struct graph *g, struct node *n,
         if (shape->info.contents[i] == 0)
             return STATUS_OK;
     node_set_input(g, n, 0, inner->in[0]);
-    return STATUS_OK;
+    return operand_if_same_type(out, g, n, err);
 }
 
 /* --- arithmetic with constants --- */

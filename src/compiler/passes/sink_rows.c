@@ -8,6 +8,8 @@
 #include "compiler/passes/passes.h"
 #include "compiler/passes/permute.h"
 
+enum { OPERANDS_MAX = 4 };
+
 /* Rows from .. to of axis 1 of a [B, S, C] tensor. */
 struct rows {
     int64_t from, to;
@@ -52,29 +54,6 @@ static status insert_slice(struct value **out, struct graph *g, struct node *bef
     struct node *made;
     TRY(insert_inferred(&made, g, before, OP_Slice, in, 4, 1, NULL, err));
     *out = made->out[0];
-    return STATUS_OK;
-}
-
-/* Gather of one row of axis 1 as Slice and Squeeze: one shape for what follows. */
-static status expand_gather(struct graph *g, struct node *n, struct error *err) {
-    int64_t row;
-    const struct op_value *index = &n->in[1]->info;
-    if (n->in[0]->info.rank != 3 || index->rank != 0 || !one_number(n->in[1], &row) || row < 0 ||
-        attr_int(&n->attrs, "axis", 0) != 1 || n->in[0]->info.dims[1] == 1)
-        return STATUS_OK;
-    struct value *cut, *flat;
-    TRY(insert_slice(&cut, g, n, n->in[0], (struct rows){row, row + 1}, err));
-    if (cut->info.dims[1] == 1) {
-        const dim *d = cut->info.dims;
-        TRY(reshape_value(&flat, g, n, cut, (dim[]){d[0], d[2]}, 2, err));
-        if (flat && same_dims(flat, n->out[0])) {
-            graph_replace(g, n->out[0], flat);
-            graph_erase_dead(g, n);
-            return STATUS_OK;
-        }
-    }
-    if (cut->def && !value_is_used(cut))
-        graph_erase_dead(g, cut->def);
     return STATUS_OK;
 }
 
@@ -133,6 +112,33 @@ static int rows_of(const struct node *n, bool *is_cut) {
     }
 }
 
+/* Gather of one row of axis 1 as Slice and Reshape, when that can move on. */
+static status expand_gather(struct graph *g, struct node *n, struct error *err) {
+    int64_t row;
+    const struct op_value *index = &n->in[1]->info;
+    bool is_cut[OPERANDS_MAX] = {false};
+    struct node *def = n->in[0]->def;
+    if (!def || def->n_in > OPERANDS_MAX || !value_has_one_use(n->in[0]) ||
+        rows_of(def, is_cut) < 0 || n->in[0]->info.rank != 3 || index->rank != 0 ||
+        !one_number(n->in[1], &row) || row < 0 || attr_int(&n->attrs, "axis", 0) != 1 ||
+        n->in[0]->info.dims[1] == 1)
+        return STATUS_OK;
+    struct value *cut, *flat;
+    TRY(insert_slice(&cut, g, n, n->in[0], (struct rows){row, row + 1}, err));
+    if (cut->info.dims[1] == 1) {
+        const dim *d = cut->info.dims;
+        TRY(reshape_value(&flat, g, n, cut, (dim[]){d[0], d[2]}, 2, err));
+        if (flat && same_dims(flat, n->out[0])) {
+            graph_replace(g, n->out[0], flat);
+            graph_erase_dead(g, n);
+            return STATUS_OK;
+        }
+    }
+    if (cut->def && !value_is_used(cut))
+        graph_erase_dead(g, cut->def);
+    return STATUS_OK;
+}
+
 static bool has_one_result(const struct node *n) {
     for (uint32_t i = 1; i < n->n_out; i++)
         if (n->out[i] && value_is_used(n->out[i]))
@@ -141,7 +147,6 @@ static bool has_one_result(const struct node *n) {
 }
 
 static status sink_into(struct graph *g, struct node *n, struct error *err) {
-    enum { OPERANDS_MAX = 4 };
     struct rows r = {0, 0};
     bool is_cut[OPERANDS_MAX] = {false};
     if (!has_one_result(n) || n->n_in > OPERANDS_MAX || !all_readers_slice(n->out[0], &r) ||
