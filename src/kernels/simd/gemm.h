@@ -38,8 +38,11 @@ struct tile {
     int64_t ahead_step;         /* 88: how far each step of K */
     const float *init;          /* 96: [rows][cols] what the sums start with */
     int64_t init_step;          /* 104 */
-    float *c;                   /* 112: [rows][cols] */
+    void *c;                    /* 112: [rows][cols] f32 or bf16 */
     int64_t c_step;             /* 120 */
+    float low, high;            /* 128, 132: results are clipped to this range; NaN stays NaN */
+    int64_t c_is_bf16;          /* 136 */
+    int64_t last;               /* 144: a bit for each column of the last vector that is stored */
 };
 
 /* The inner products of one element type: run[rows - 1][vecs - 1]. */
@@ -47,6 +50,7 @@ struct tile_kind {
     void (*run[TILE_ROWS][TILE_VECS])(const struct tile *t);
     int64_t size;  /* bytes an element of x and w */
     int64_t group; /* neighbours along K that lie side by side in a panel */
+    bool narrows;  /* whether run can store bf16 */
 };
 
 /* The end of Linear, Conv2d, ConvTranspose2d: see ops/fused.h. */

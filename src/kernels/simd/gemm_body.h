@@ -90,9 +90,30 @@ static int64_t panel_width(int64_t n, int64_t n_all) {
     return (cols + VL - 1) / VL * VL;
 }
 
-/* Whether a tile may write its sums straight to y. */
-static bool tail_is_plain(const struct tail *t, int64_t cols) {
-    return t->activation == ACTIVATION_NONE && !t->residual && !t->y_is_bf16 && cols % VL == 0;
+/* Whether the tile itself can do the tail and write to y. */
+static bool tail_is_plain(const struct tail *t, const struct tile_kind *kind) {
+    bool clips = t->activation == ACTIVATION_NONE || t->activation == ACTIVATION_RELU ||
+                 t->activation == ACTIVATION_CLIP;
+    return clips && !t->residual && (!t->y_is_bf16 || kind->narrows);
+}
+
+/* Where the tile writes: y with the tail done, or sums that wait for it. */
+static void tile_aim(struct tile *tile, const struct tail *t, bool plain, int64_t cols) {
+    tile->low = -INFINITY;
+    tile->high = INFINITY;
+    tile->c_step = TILE_COLS * (int64_t)sizeof(float);
+    tile->last = (1 << VL) - 1;
+    if (!plain)
+        return;
+    tile->c_step = t->ld_y * (t->y_is_bf16 ? 2 : 4);
+    tile->c_is_bf16 = t->y_is_bf16;
+    tile->last = (1 << ((cols - 1) % VL + 1)) - 1;
+    if (t->activation == ACTIVATION_RELU)
+        tile->low = 0;
+    if (t->activation == ACTIVATION_CLIP) {
+        tile->low = t->alpha;
+        tile->high = t->beta;
+    }
 }
 
 /* One panel times rows [m0, m1). `next` is what comes into the cache meanwhile, or NULL. */
@@ -106,7 +127,7 @@ static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
     int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
     if (g->bias)
         memcpy(bias, g->bias + n0, (size_t)cols * sizeof *bias);
-    bool plain = tail_is_plain(&g->tail, cols);
+    bool plain = tail_is_plain(&g->tail, kind);
     struct tile t = {
         .taps = g->taps,
         .taps_end = g->taps + g->n_taps,
@@ -116,8 +137,8 @@ static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
         .ahead_step = next ? (vecs * VL * kind->group * kind->size + blocks - 1) / blocks : 0,
         .init = bias,
         .c = sums,
-        .c_step = (int64_t)sizeof(float) * (plain ? g->tail.ld_y : TILE_COLS),
     };
+    tile_aim(&t, &g->tail, plain, cols);
     int64_t line = m0 / g->per_line, column = m0 % g->per_line;
     for (int64_t m = m0; m < m1; m += TILE_ROWS) {
         int64_t rows = m1 - m < TILE_ROWS ? m1 - m : TILE_ROWS;
@@ -129,7 +150,7 @@ static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
             }
         }
         if (plain)
-            t.c = (float *)g->tail.y + m * g->tail.ld_y + n0;
+            t.c = (char *)g->tail.y + (m * g->tail.ld_y + n0) * (t.c_is_bf16 ? 2 : 4);
         kind->run[rows - 1][vecs - 1](&t);
         t.ahead += t.ahead_step * steps * g->n_taps;
         if (!plain)

@@ -39,11 +39,17 @@ SIMD_INLINE void tile_run(const struct tile *t, int rows, int vecs, bool is_bf16
             }
             b += size * vecs * VL;
         }
+    vf low = vf_set(t->low), high = vf_set(t->high);
+    int64_t last = __builtin_popcountll((unsigned long long)t->last);
 #pragma GCC unroll 6
-    for (int r = 0; r < rows; r++)
+    for (int r = 0; r < rows; r++) {
+        char *c = (char *)t->c + r * t->c_step;
 #pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
-            vf_store((float *)((char *)t->c + r * t->c_step) + v * VL, sums[r][v]);
+        for (int v = 0; v < vecs; v++) {
+            vf sum = vf_min(high, vf_max(low, sums[r][v]));
+            vf_store_as(t->c_is_bf16, c, v * VL, sum, v == vecs - 1 ? last : VL);
+        }
+    }
 }
 
 #define TILE_FN(r, v, type, is_bf16)                                                               \

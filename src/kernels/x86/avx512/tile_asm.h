@@ -39,65 +39,102 @@
     INIT_2(op, row, t, a, b, c, d) "vmovups 128(%%rax),%%zmm" c "\n"
 #define INIT_4(op, row, t, a, b, c, d)                                                             \
     INIT_3(op, row, t, a, b, c, d) "vmovups 192(%%rax),%%zmm" d "\n"
-#define STORE_1(op, row, t, a, b, c, d) "vmovups %%zmm" a ",(%%rax)\n"
-#define STORE_2(op, row, t, a, b, c, d)                                                            \
-    STORE_1(op, row, t, a, b, c, d) "vmovups %%zmm" b ",64(%%rax)\n"
-#define STORE_3(op, row, t, a, b, c, d)                                                            \
-    STORE_2(op, row, t, a, b, c, d) "vmovups %%zmm" c ",128(%%rax)\n"
-#define STORE_4(op, row, t, a, b, c, d)                                                            \
-    STORE_3(op, row, t, a, b, c, d) "vmovups %%zmm" d ",192(%%rax)\n"
-#define INIT_1_NEXT(...)  INIT_1(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define INIT_2_NEXT(...)  INIT_2(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define INIT_3_NEXT(...)  INIT_3(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define INIT_4_NEXT(...)  INIT_4(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define STORE_1_NEXT(...) STORE_1(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define STORE_2_NEXT(...) STORE_2(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define STORE_3_NEXT(...) STORE_3(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define STORE_4_NEXT(...) STORE_4(__VA_ARGS__) "add %%rdx,%%rax\n"
+/* Results are clipped to zmm0 .. zmm1 (second operands that are NaN win, so NaN stays) and stored
+ * from rax on; the last vector of a row under the mask k1. */
+#define CLIP(a)                                                                                    \
+    "vmaxps %%zmm" a ",%%zmm0,%%zmm" a "\n"                                                        \
+    "vminps %%zmm" a ",%%zmm1,%%zmm" a "\n"
+#define PUT(a, at)                      CLIP(a) "vmovups %%zmm" a "," at "(%%rax)\n"
+#define LAST(a, at)                     CLIP(a) "vmovups %%zmm" a "," at "(%%rax)%{%%k1%}\n"
+#define STORE_1(op, row, t, a, b, c, d) LAST(a, "0")
+#define STORE_2(op, row, t, a, b, c, d) PUT(a, "0") LAST(b, "64")
+#define STORE_3(op, row, t, a, b, c, d) PUT(a, "0") PUT(b, "64") LAST(c, "128")
+#define STORE_4(op, row, t, a, b, c, d) PUT(a, "0") PUT(b, "64") PUT(c, "128") LAST(d, "192")
+
+/* The same, narrowed to bf16. */
+#define NARROW(a)                        CLIP(a) "vcvtneps2bf16 %%zmm" a ",%%ymm" a "\n"
+#define NARROW_PUT(a, at)                NARROW(a) "vmovdqu16 %%ymm" a "," at "(%%rax)\n"
+#define NARROW_LAST(a, at)               NARROW(a) "vmovdqu16 %%ymm" a "," at "(%%rax)%{%%k1%}\n"
+#define NARROW_1(op, row, t, a, b, c, d) NARROW_LAST(a, "0")
+#define NARROW_2(op, row, t, a, b, c, d) NARROW_PUT(a, "0") NARROW_LAST(b, "32")
+#define NARROW_3(op, row, t, a, b, c, d) NARROW_PUT(a, "0") NARROW_PUT(b, "32") NARROW_LAST(c, "64")
+#define NARROW_4(op, row, t, a, b, c, d)                                                           \
+    NARROW_PUT(a, "0") NARROW_PUT(b, "32") NARROW_PUT(c, "64") NARROW_LAST(d, "96")
+#define INIT_1_NEXT(...)   INIT_1(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define INIT_2_NEXT(...)   INIT_2(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define INIT_3_NEXT(...)   INIT_3(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define INIT_4_NEXT(...)   INIT_4(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define NARROW_1_NEXT(...) NARROW_1(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define NARROW_2_NEXT(...) NARROW_2(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define NARROW_3_NEXT(...) NARROW_3(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define NARROW_4_NEXT(...) NARROW_4(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define STORE_1_NEXT(...)  STORE_1(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define STORE_2_NEXT(...)  STORE_2(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define STORE_3_NEXT(...)  STORE_3(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define STORE_4_NEXT(...)  STORE_4(__VA_ARGS__) "add %%rdx,%%rax\n"
+
+/* Before the stores: a jump round them when results are bf16. Nothing without the instruction. */
+#ifdef __AVX512BF16__
+#define TILE_NARROWING(r, v, op)                                                                   \
+    "cmpq $0,136(%%rdi)\n"                                                                         \
+    "je 3f\n" ROWS_##r(NARROW_##v##_NEXT, op) "jmp 4f\n"                                           \
+                                              "3:\n"
+#else
+#define TILE_NARROWING(r, v, op)
+#endif
 
 /* rdi the struct tile, r8-r13 rows, rcx offset into them, rdx its end, rsi panel, rax what to
  * prefetch, r14 its step, rbx the taps. */
+// clang-format off
 #define TILE_ASM(type, op, r, v)                                                                   \
     static void tile_##type##_##r##_##v(const struct tile *t) {                                    \
         __asm__ volatile(                                                                          \
             "mov 96(%%rdi),%%rax\n"                                                                \
-            "mov 104(%%rdi),%%rdx\n" ROWS_##r(                                                     \
-                INIT_##v##_NEXT,                                                                   \
-                op) "mov (%%rdi),%%r8\n"                                                           \
-                    "mov 8(%%rdi),%%r9\n"                                                          \
-                    "mov 16(%%rdi),%%r10\n"                                                        \
-                    "mov 24(%%rdi),%%r11\n"                                                        \
-                    "mov 32(%%rdi),%%r12\n"                                                        \
-                    "mov 40(%%rdi),%%r13\n"                                                        \
-                    "mov 48(%%rdi),%%rbx\n"                                                        \
-                    "mov 72(%%rdi),%%rsi\n"                                                        \
-                    "mov 80(%%rdi),%%rax\n"                                                        \
-                    "mov 88(%%rdi),%%r14\n"                                                        \
-                    "2:\n"                                                                         \
-                    "mov (%%rbx),%%rcx\n"                                                          \
-                    "mov 64(%%rdi),%%rdx\n"                                                        \
-                    "add $8,%%rbx\n"                                                               \
-                    "add %%rcx,%%rdx\n"                                                            \
-                    ".p2align 5\n"                                                                 \
-                    "1:\n" PANEL_##v ROWS_##r(ROW_##v, op) "prefetcht1 (%%rax)\n"                  \
-                                                           "add %%r14,%%rax\n"                     \
-                                                           "add $(64*" #v "),%%rsi\n"              \
-                                                           "add $4,%%rcx\n"                        \
-                                                           "cmp %%rcx,%%rdx\n"                     \
-                                                           "jne 1b\n"                              \
-                                                           "cmp %%rbx,56(%%rdi)\n"                 \
-                                                           "jne 2b\n"                              \
-                                                           "mov 112(%%rdi),%%rax\n"                \
-                                                           "mov 120(%%rdi),%%rdx\n" ROWS_##r(      \
-                                                               STORE_##v##_NEXT, op)               \
+            "mov 104(%%rdi),%%rdx\n"                                                               \
+            ROWS_##r(INIT_##v##_NEXT, op)                                                          \
+            "mov (%%rdi),%%r8\n"                                                                   \
+            "mov 8(%%rdi),%%r9\n"                                                                  \
+            "mov 16(%%rdi),%%r10\n"                                                                \
+            "mov 24(%%rdi),%%r11\n"                                                                \
+            "mov 32(%%rdi),%%r12\n"                                                                \
+            "mov 40(%%rdi),%%r13\n"                                                                \
+            "mov 48(%%rdi),%%rbx\n"                                                                \
+            "mov 72(%%rdi),%%rsi\n"                                                                \
+            "mov 80(%%rdi),%%rax\n"                                                                \
+            "mov 88(%%rdi),%%r14\n"                                                                \
+            "2:\n"                                                                                 \
+            "mov (%%rbx),%%rcx\n"                                                                  \
+            "mov 64(%%rdi),%%rdx\n"                                                                \
+            "add $8,%%rbx\n"                                                                       \
+            "add %%rcx,%%rdx\n"                                                                    \
+            ".p2align 5\n"                                                                         \
+            "1:\n"                                                                                 \
+            PANEL_##v ROWS_##r(ROW_##v, op)                                                        \
+            "prefetcht1 (%%rax)\n"                                                                 \
+            "add %%r14,%%rax\n"                                                                    \
+            "add $(64*" #v "),%%rsi\n"                                                             \
+            "add $4,%%rcx\n"                                                                       \
+            "cmp %%rcx,%%rdx\n"                                                                    \
+            "jne 1b\n"                                                                             \
+            "cmp %%rbx,56(%%rdi)\n"                                                                \
+            "jne 2b\n"                                                                             \
+            "mov 112(%%rdi),%%rax\n"                                                               \
+            "mov 120(%%rdi),%%rdx\n"                                                               \
+            "vbroadcastss 128(%%rdi),%%zmm0\n"                                                     \
+            "vbroadcastss 132(%%rdi),%%zmm1\n"                                                     \
+            "kmovw 144(%%rdi),%%k1\n"                                                              \
+            TILE_NARROWING(r, v, op)                                                               \
+            ROWS_##r(STORE_##v##_NEXT, op)                                                         \
+            "4:\n"                                                                                 \
             :                                                                                      \
             : "D"(t)                                                                               \
             : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",    \
               "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9",      \
               "zmm10", "zmm11", "zmm12", "zmm13", "zmm14", "zmm15", "zmm16", "zmm17", "zmm18",     \
               "zmm19", "zmm20", "zmm21", "zmm22", "zmm23", "zmm24", "zmm25", "zmm26", "zmm27",     \
-              "zmm28", "zmm29", "zmm30", "zmm31", "memory", "cc");                                 \
+              "zmm28", "zmm29", "zmm30", "zmm31", "k1", "memory", "cc");                           \
     }
+// clang-format on
 
 #define TILES_ASM_ROW(type, op, r)                                                                 \
     TILE_ASM(type, op, r, 1)                                                                       \
