@@ -9,14 +9,21 @@
 #include "server/backend/block.h"
 #include "server/backend/request.h"
 
+/* A team of threads costs tens of microseconds a run. So an instance starts with one thread, and
+ * gets its team once the model has shown several times in a row that it needs it. */
+enum { SOLO_RUN_NS_MAX = 300 * NS_PER_US, SLOW_RUNS_BEFORE_TEAM = 3 };
+
 struct backend_model {
     struct engine *engine;
-    unsigned n_threads; /* of a session */
+    unsigned n_threads; /* of an instance's team */
 };
 
 struct backend_instance {
     const struct model_spec *spec;
+    struct backend_model *model;
     struct session *session;
+    unsigned n_threads; /* of `session` */
+    unsigned n_slow;    /* runs in a row that took too long for one thread */
     struct block_pool *pool;
     size_t *input_index;      /* [spec->n_inputs]: the engine's */
     size_t *output_index;     /* [spec->n_outputs] */
@@ -137,7 +144,9 @@ static status instance_open(struct backend_instance **out, struct backend_model 
     if (!i->pool || !i->input_index || !i->output_index || !i->responses)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for an instance");
     TRY(find_names(i, m->engine, err));
-    struct session_options options = {.n_threads = m->n_threads};
+    i->model = m;
+    i->n_threads = 1;
+    struct session_options options = {.n_threads = i->n_threads};
     TRY(session_new(&i->session, m->engine, &options, err));
     *out = TAKE(i);
     return STATUS_OK;
@@ -346,6 +355,23 @@ static status compute(struct backend_instance *i, struct infer_batch *b, struct 
     return code;
 }
 
+/* After a run of `run_ns`, while nothing of the session is in use. */
+static void consider_team(struct backend_instance *i, int64_t run_ns) {
+    if (i->n_threads == i->model->n_threads)
+        return;
+    i->n_slow = run_ns > SOLO_RUN_NS_MAX ? i->n_slow + 1 : 0;
+    if (i->n_slow < SLOW_RUNS_BEFORE_TEAM)
+        return;
+    struct session_options options = {.n_threads = i->model->n_threads};
+    struct session *team;
+    i->n_slow = 0;
+    if (session_new(&team, i->model->engine, &options, NULL) != STATUS_OK)
+        return; /* no more threads to be had: it goes on alone, and asks again */
+    session_free(i->session);
+    i->session = team;
+    i->n_threads = i->model->n_threads;
+}
+
 static void run(struct backend_instance *i, struct infer_batch *b) {
     struct error err = {0};
     struct block *block = NULL;
@@ -363,6 +389,7 @@ static void run(struct backend_instance *i, struct infer_batch *b) {
     }
     if (block)
         block_unref(block);
+    consider_team(i, b->output_start_ns - b->input_end_ns);
 }
 
 const struct backend plan_backend = {
