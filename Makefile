@@ -136,7 +136,7 @@ fuzz:                             ## build the fuzzers into build/fuzz
 	$(MAKE) MODE=fuzz $(FUZZ:%.c=build/fuzz/%)
 fuzz-smoke: fuzz                  ## run each fuzzer for FUZZ_SECONDS (60)
 	tools/run-fuzzers $(FUZZ:%.c=build/fuzz/%)
-lint:                             ## layers, sizes, headers, format
+lint: $(PB_C)                     ## layers, sizes, headers, format
 	tools/check-layers && tools/check-size && tools/check-headers
 	$(CLANG_FORMAT) --dry-run -Werror $(SOURCES)
 tidy:                             ## clang-tidy over everything (minutes)
