@@ -524,8 +524,12 @@ static void client_run(struct client_connection *c) {
         destroy(c); /* cancelled meanwhile */
         return;
     }
-    if (c->got_any)
-        loop_timer_set(c->peer->client->loop, &c->timer, INT64_MAX);
+    if (c->got_any) {
+        struct loop *l = c->peer->client->loop;
+        loop_timer_set(l, &c->timer,
+                       c->is_paused ? INT64_MAX
+                                    : loop_now_ns(l) + CLIENT_STALL_MS * (int64_t)NS_PER_MS);
+    }
 }
 
 /* --- public --- */

@@ -42,6 +42,7 @@ enum {
     CLIENT_IDLE_MAX = 256,         /* kept per peer */
     CLIENT_IDLE_MS = 30000,        /* below a server's idle time-out */
     CLIENT_CONNECT_MS = 2000,
+    CLIENT_STALL_MS = 60000, /* within a response, without any byte of it */
 };
 
 NODISCARD status client_new(struct client **out, struct loop *l, struct error *err);

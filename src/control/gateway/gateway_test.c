@@ -169,7 +169,9 @@ TEST(gateway_raw_predict_passes_bodies_through_and_names_the_model_in_headers) {
             bytes[k] = (char)(k * 2654435761u >> 17);
         struct http_reply reply;
         str body = {.p = bytes, .n = sizes[i]};
-        CHECK_EQ(call(&r, "/v1/" ENDPOINT ":rawPredict", body, &reply), 200);
+        CHECK_EQ(call(&r, i ? "/v1/" ENDPOINT ":rawPredict" : "/v1/" ENDPOINT ":streamRawPredict",
+                      body, &reply),
+                 200);
         CHECK(str_eq(buffer_str(&reply.body), body));
         CHECK(str_eq(http_reply_header(&reply, STR("content-type")), STR("application/x-test")));
         CHECK(str_eq(http_reply_header(&reply, STR("x-path")), STR("/echo")));

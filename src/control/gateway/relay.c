@@ -536,7 +536,8 @@ static bool parse_predict(const struct exchange *x, str *name, relay_kind *kind,
             continue;
         *name = str_slice(path, prefixes[i].n, (size_t)colon);
         *kind = str_eq(verb, STR("predict")) ? RELAY_PREDICT : RELAY_RAW;
-        return *kind == RELAY_PREDICT || str_eq(verb, STR("rawPredict"));
+        return *kind == RELAY_PREDICT || str_eq(verb, STR("rawPredict")) ||
+               str_eq(verb, STR("streamRawPredict")); /* raw answers are passed on as they come */
     }
     return false;
 }
@@ -556,18 +557,14 @@ static void dispatch(struct exchange *x, bool is_streamed) {
     const struct table_endpoint *e = NULL;
     if (parse_predict(x, &name, &kind, &x->arena))
         e = table_find(home->table, name);
-    struct relay *r = relay_new(x, e ? kind : RELAY_CONTROL);
-    int64_t timeout_ms = e ? e->route->timeout_ms : CONTROL_TIMEOUT_MS;
+    const struct table_model *m = e ? table_pick_model(&home->backends, e) : NULL;
+    struct relay *r = relay_new(x, m ? kind : RELAY_CONTROL); /* without a model control says why */
+    int64_t timeout_ms = m ? e->route->timeout_ms : CONTROL_TIMEOUT_MS;
     r->deadline_ns = x->started_ns + timeout_ms * NS_PER_MS;
-    if (e) {
+    if (m) {
         use_table(r, home->table);
         r->endpoint = e;
-        r->model = table_pick_model(&home->backends, e);
-        if (!r->model) {
-            answer_error(r, 400, STR("the endpoint has no deployed model that takes traffic"));
-            relay_free(r);
-            return;
-        }
+        r->model = m;
     } else {
         r->target = origin_target(x);
     }
