@@ -5,100 +5,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "engine/fixture.h"
 #include "plan/read.h"
 #include "plan/write.h"
 #include "support/test.h"
 
-/* y = flatten(relu(x + w)), x [n, 2, 2] with n from 1 to 8; count = shape(x)[0] as data would
- * have it: nonzero(x) depends on data. */
-enum { X, W, SUM, RELU, FLAT, N_VALUES };
-
-struct model {
-    struct plan plan;
-    struct plan_value values[N_VALUES];
-    struct plan_step steps[2];
-    struct dim_symbol symbol;
-    struct dim_expr expr;
-    uint32_t inputs[1], in0[2], out0[1], in1[1], out1[1];
-    struct plan_output outputs[2];
-    float weights[16];
-};
-
-static void model_make(struct model *m) {
-    const dim n = DIM_EXPR;
-    *m = (struct model){
-        .values = {{.name = STR("x"),
-                    .kind = PLAN_INPUT,
-                    .dtype = DTYPE_F32,
-                    .rank = 3,
-                    .dims = {n, 2, 2}},
-                   {.name = STR("w"),
-                    .kind = PLAN_CONSTANT,
-                    .dtype = DTYPE_F32,
-                    .rank = 2,
-                    .dims = {2, 2},
-                    .size = 16},
-                   {.name = STR("sum"),
-                    .kind = PLAN_PLANNED,
-                    .dtype = DTYPE_F32,
-                    .rank = 3,
-                    .dims = {n, 2, 2}},
-                   {.name = STR("relu"),
-                    .kind = PLAN_PLANNED,
-                    .dtype = DTYPE_F32,
-                    .rank = 3,
-                    .dims = {n, 2, 2}},
-                   {.name = STR("flat"),
-                    .kind = PLAN_ALIAS,
-                    .dtype = DTYPE_F32,
-                    .rank = 2,
-                    .dims = {n, 4},
-                    .of = RELU}},
-        .steps =
-            {{.op = STR("Add"), .kernel = STR("ref.Add"), .origin = STR("add"), .opset = 14},
-             {.op = STR("Relu"), .kernel = STR("ref.Relu"), .origin = STR("relu"), .opset = 14}},
-        .symbol = {.name = STR("n"), .min = 1, .max = 8},
-        .expr = {.op = DIM_SYMBOL},
-        .inputs = {X},
-        .in0 = {X, W},
-        .out0 = {SUM},
-        .in1 = {SUM},
-        .out1 = {RELU},
-        .outputs = {{.name = STR("y"), .value = FLAT}, {.name = STR("same"), .value = X}},
-        .weights = {-1, -2, 3, 4},
-    };
-    m->steps[0].in = m->in0;
-    m->steps[0].n_in = 2;
-    m->steps[0].out = m->out0;
-    m->steps[0].n_out = 1;
-    m->steps[1].in = m->in1;
-    m->steps[1].n_in = 1;
-    m->steps[1].out = m->out1;
-    m->steps[1].n_out = 1;
-    m->plan = (struct plan){
-        .meta = STR("{}"),
-        .symbols = &m->symbol,
-        .n_symbols = 1,
-        .exprs = &m->expr,
-        .n_exprs = 1,
-        .values = m->values,
-        .n_values = N_VALUES,
-        .steps = m->steps,
-        .n_steps = 2,
-        .inputs = m->inputs,
-        .n_inputs = 1,
-        .outputs = m->outputs,
-        .n_outputs = 2,
-        .weights = (const char *)m->weights,
-        .weights_size = sizeof m->weights,
-    };
-}
-
 static struct error err;
 
 static void *model_bytes(size_t *size) {
-    struct model m;
-    model_make(&m);
+    struct fixture m;
+    fixture_make(&m);
     void *bytes = NULL;
     CHECK_EQ(plan_encode(&bytes, size, &m.plan, &err), STATUS_OK);
     return bytes;
@@ -115,16 +31,11 @@ static struct session *model_session(struct engine **e, void **bytes, unsigned n
     return s;
 }
 
-static struct tensor input_of(float *x, int64_t n) {
-    return (struct tensor){
-        .dtype = DTYPE_F32, .rank = 3, .dims = {n, 2, 2}, .data = x, .size = (size_t)n * 16};
-}
-
 static void check_run(struct session *s, int64_t n) {
     float x[32];
     for (int i = 0; i < 32; i++)
         x[i] = (float)i * 0.5f;
-    struct tensor t = input_of(x, n);
+    struct tensor t = fixture_input(x, n);
     CHECK_EQ(session_set_input(s, 0, &t, &err), STATUS_OK);
     if (session_run(s, &err) != STATUS_OK)
         test_fail(__FILE__, __LINE__, "%s", err.text);
@@ -132,8 +43,17 @@ static void check_run(struct session *s, int64_t n) {
     CHECK(y->rank == 2 && y->dims[0] == n && y->dims[1] == 4 && y->size == (size_t)n * 16);
     CHECK(same->size == (size_t)n * 16 && same->data != x && !memcmp(same->data, x, same->size));
     const float w[] = {-1, -2, 3, 4}, *got = y->data;
-    for (int64_t i = 0; i < n * 4; i++)
+    int64_t n_positive = 0;
+    for (int64_t i = 0; i < n * 4; i++) {
         CHECK(got[i] == fmaxf(x[i] + w[i % 4], 0));
+        n_positive += got[i] > 0;
+    }
+    const struct tensor *where = session_output(s, 2);
+    CHECK(where->dims[0] == 2 && where->dims[1] == n_positive);
+    CHECK_EQ(where->size, (size_t)n_positive * 16);
+    const int64_t *at = where->data;
+    for (int64_t i = 0; i < n_positive; i++)
+        CHECK(got[at[i] * 4 + at[n_positive + i]] > 0);
 }
 
 TEST(session_runs_any_batch_of_the_range) {
@@ -155,10 +75,10 @@ TEST(inputs_that_do_not_fit_are_refused_with_name_dim_wanted_and_found) {
     void *bytes;
     struct session *s = model_session(&e, &bytes, 1);
     float x[64] = {0};
-    struct tensor t = input_of(x, 9);
+    struct tensor t = fixture_input(x, 9);
     CHECK_EQ(session_set_input(s, 0, &t, &err), STATUS_INVALID_ARGUMENT);
     CHECK_STR(err.text, "input \"x\", dim 0 (n): wanted 1 to 8, found 9");
-    t = input_of(x, 2);
+    t = fixture_input(x, 2);
     t.dims[1] = 3;
     CHECK_EQ(session_set_input(s, 0, &t, &err), STATUS_INVALID_ARGUMENT);
     CHECK_STR(err.text, "input \"x\", dim 1: wanted 2, found 3");
@@ -178,7 +98,7 @@ TEST(outputs_land_in_the_callers_memory) {
     void *bytes;
     struct session *s = model_session(&e, &bytes, 1);
     float x[8] = {0}, y[8], same[8] = {1};
-    struct tensor t = input_of(x, 2);
+    struct tensor t = fixture_input(x, 2);
     CHECK_EQ(session_set_input(s, 0, &t, &err), STATUS_OK);
     CHECK_EQ(session_bind(s, &err), STATUS_OK);
     CHECK_EQ(session_output(s, 0)->size, 32);
@@ -203,7 +123,7 @@ TEST(memory_has_a_limit_with_a_name) {
     session_free(s);
     CHECK_EQ(session_new(&s, e, &(struct session_options){.memory_max = 100}, &err), STATUS_OK);
     float x[32] = {0};
-    struct tensor t = input_of(x, 8);
+    struct tensor t = fixture_input(x, 8);
     CHECK_EQ(session_set_input(s, 0, &t, &err), STATUS_OK);
     CHECK_EQ(session_run(s, &err), STATUS_RESOURCE_EXHAUSTED);
     CHECK(strstr(err.text, "memory_max"));
@@ -213,8 +133,8 @@ TEST(memory_has_a_limit_with_a_name) {
 }
 
 TEST(plan_that_lies_about_a_shape_is_refused) {
-    struct model m;
-    model_make(&m);
+    struct fixture m;
+    fixture_make(&m);
     m.values[SUM].dims[2] = 3;
     void *bytes;
     size_t size;
@@ -224,7 +144,7 @@ TEST(plan_that_lies_about_a_shape_is_refused) {
     CHECK_EQ(engine_open_bytes(&e, bytes, size, &err), STATUS_OK);
     CHECK_EQ(session_new(&s, e, NULL, &err), STATUS_OK);
     float x[4] = {0};
-    struct tensor t = input_of(x, 1);
+    struct tensor t = fixture_input(x, 1);
     CHECK_EQ(session_set_input(s, 0, &t, &err), STATUS_OK);
     CHECK_EQ(session_run(s, &err), STATUS_DATA_LOSS);
     CHECK_STR(err.text, "step 0 (Add \"add\"): output 0, dim 2: the plan says 3, it is 2");
@@ -243,7 +163,7 @@ static void try_plan(const void *bytes, size_t size) {
         return;
     }
     float x[4] = {1, 2, 3, 4};
-    struct tensor t = input_of(x, 1);
+    struct tensor t = fixture_input(x, 1);
     CHECK_EQ(session_new(&s, e, NULL, &why), STATUS_OK);
     if (session_set_input(s, 0, &t, &why) == STATUS_OK)
         (void)!session_run(s, &why);
