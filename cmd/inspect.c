@@ -249,10 +249,20 @@ static void print_text(const char *title, const struct json_value *v) {
         printf("%-12s%.*s\n", title, STR_ARG(v->text));
 }
 
+static void print_size(double n) {
+    if (n < 1e6)
+        printf("%.1f kB", n / 1e3);
+    else
+        printf("%.1f MB", n / 1e6);
+}
+
 static void print_bytes(const char *title, const struct json_value *v) {
     double n;
-    if (json_to_f64(v, &n))
-        printf("%-12s%.2f MB\n", title, n / 1e6);
+    if (!json_to_f64(v, &n))
+        return;
+    printf("%-12s", title);
+    print_size(n);
+    printf("\n");
 }
 
 static void print_report(const struct json_value *v) {
@@ -281,10 +291,13 @@ static void print_report(const struct json_value *v) {
     const struct json_value *memory = json_get(v, "memory_bytes");
     for (const struct json_value *m = memory ? memory->first : NULL; m; m = m->next) {
         double n;
-        if (json_to_f64(m, &n))
-            printf("%-12s%.2f MB%s%.*s\n", m == memory->first ? "memory" : "", n / 1e6,
-                   memory->n > 1 ? " with free dims of " : "", memory->n > 1 ? (int)m->name.n : 0,
-                   m->name.p);
+        if (!json_to_f64(m, &n))
+            continue;
+        printf("%-12s", m == memory->first ? "memory" : "");
+        print_size(n);
+        if (memory->n > 1)
+            printf(" with free dims of %.*s", STR_ARG(m->name));
+        printf("\n");
     }
     print_bytes("file", json_get(v, "file_bytes"));
     bool is_verified;
