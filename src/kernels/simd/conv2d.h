@@ -68,7 +68,8 @@ static struct conv conv_of(const struct kernel_call *c) {
 
 static bool conv_is_depthwise(const struct kernel_call *c) {
     int64_t group = attr_int(c->attrs, "group", 1);
-    return group > 1 && c->in[1]->dims[0] == group && c->in[1]->dims[3] == 1;
+    const int64_t *w = c->in[1]->dims;
+    return group > 1 && w[0] == group && w[3] == 1 && w[1] <= DEPTHWISE_ROWS_MAX;
 }
 
 static size_t conv_packed_size(const struct kernel_call *c, size_t input) {
@@ -102,7 +103,7 @@ static void conv_pack(const struct kernel_call *c, size_t input, void *to) {
 
 static size_t conv_scratch(const struct kernel_call *c, unsigned n_threads) {
     if (conv_is_depthwise(c))
-        return 0;
+        return depthwise_scratch(c, n_threads);
     struct conv p = conv_of(c);
     int64_t images = p.g.batch < n_threads ? 1 : n_threads;
     return (p.taps + 63) / 64 * 64 + p.image * (size_t)images;

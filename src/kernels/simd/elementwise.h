@@ -9,6 +9,7 @@
 
 #include "kernels/kernel.h"
 #include "kernels/simd/math.h"
+#include "tensor/convert.h"
 
 #include <string.h>
 
@@ -115,8 +116,20 @@ static void ew_layout(struct ew *e, const struct kernel_call *c) {
 static void ew_copy(float *to, const struct tensor *x, int64_t at, int64_t step, int64_t n) {
     bool is_bf16 = x->dtype == DTYPE_BF16;
     if (step == 1) {
+        int64_t i = 0;
+        for (; is_bf16 && i + VL <= n; i += VL)
+            vf_store(to + i, vf_load_bf16((const uint16_t *)x->data + at + i));
+        for (; !is_bf16 && i + VL <= n; i += VL)
+            vf_store(to + i, vf_load((const float *)x->data + at + i));
+        if (i < n)
+            vf_store_n(to + i, vf_load_as(is_bf16, x->data, at + i, n - i), n - i);
+        return;
+    }
+    if (step == 0 && n >= VL) {
+        float first =
+            is_bf16 ? bf16_to_f32(((const uint16_t *)x->data)[at]) : ((const float *)x->data)[at];
         for (int64_t i = 0; i < n; i += VL)
-            vf_store_as(false, to, i, vf_load_as(is_bf16, x->data, at + i, n - i), n - i);
+            vf_store_as(false, to, i, vf_set(first), n - i);
         return;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -128,6 +141,18 @@ static void ew_copy(float *to, const struct tensor *x, int64_t at, int64_t step,
             to[i] = ((const float *)x->data)[j];
         }
     }
+}
+
+/* n results of a register to element `at` of y. */
+static void ew_put(struct tensor *y, int64_t at, const float *from, int64_t n) {
+    bool is_bf16 = y->dtype == DTYPE_BF16;
+    int64_t i = 0;
+    for (; is_bf16 && i + VL <= n; i += VL)
+        vf_store_bf16((uint16_t *)y->data + at + i, vf_load(from + i));
+    for (; !is_bf16 && i + VL <= n; i += VL)
+        vf_store((float *)y->data + at + i, vf_load(from + i));
+    if (i < n)
+        vf_store_as(is_bf16, y->data, at + i, vf_load(from + i), n - i);
 }
 
 /* Fills a register with elements [at, at + n) of the broadcast input. */
@@ -288,12 +313,10 @@ static status ew_run(const struct kernel_call *c, const struct kernel_team *t, s
         for (size_t i = 0; i < e.n_code; i += 5)
             ew_step(&e, e.code + i, reg, n);
         for (size_t i = 0; i < c->n_out; i++) {
-            bool is_bf16 = c->out[i]->dtype == DTYPE_BF16;
             const float *r = reg[e.results[i]];
-            if (!is_bf16 && r == (float *)c->out[i]->data + at)
+            if (c->out[i]->dtype == DTYPE_F32 && r == (float *)c->out[i]->data + at)
                 continue;
-            for (int64_t j = 0; j < n; j += VL)
-                vf_store_as(is_bf16, c->out[i]->data, at + j, vf_load(r + j), n - j);
+            ew_put(c->out[i], at, r, n);
         }
     }
     return STATUS_OK;

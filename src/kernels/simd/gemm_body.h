@@ -40,8 +40,41 @@ static void tail_gelu_bf16(const struct tail *t, const float *sums, int64_t sums
                         vf_gelu(vf_load(sums + r * sums_step + j), true), cols - j);
 }
 
+/* Whether the tail does no more than clip; then to which range. */
+static bool tail_clips(const struct tail *t, float *low, float *high) {
+    *low = -INFINITY;
+    *high = INFINITY;
+    if (t->activation == ACTIVATION_RELU)
+        *low = 0;
+    if (t->activation == ACTIVATION_CLIP) {
+        *low = t->alpha;
+        *high = t->beta;
+    }
+    return !t->residual && (t->activation == ACTIVATION_NONE || t->activation == ACTIVATION_RELU ||
+                            t->activation == ACTIVATION_CLIP);
+}
+
+/* A column of vectors that are only clipped: the tail of depthwise convolutions. */
+static void tail_column(const struct tail *t, float low, float high, const float *sums,
+                        int64_t sums_step, int64_t at, int64_t rows) {
+    vf a = vf_set(low), b = vf_set(high);
+    if (t->y_is_bf16)
+        for (int64_t r = 0; r < rows; r++)
+            vf_store_bf16((uint16_t *)t->y + at + r * t->ld_y,
+                          vf_min(b, vf_max(a, vf_load(sums + r * sums_step))));
+    else
+        for (int64_t r = 0; r < rows; r++)
+            vf_store((float *)t->y + at + r * t->ld_y,
+                     vf_min(b, vf_max(a, vf_load(sums + r * sums_step))));
+}
+
 void LEVEL(tail_run)(const struct tail *t, const float *sums, int64_t sums_step, int64_t m0,
                      int64_t rows, int64_t n0, int64_t cols) {
+    float low, high;
+    if (cols == VL && tail_clips(t, &low, &high)) {
+        tail_column(t, low, high, sums, sums_step, m0 * t->ld_y + n0, rows);
+        return;
+    }
 #define TAIL(kind)                                                                                 \
     case kind:                                                                                     \
         tail_rows(t, kind, sums, sums_step, m0, rows, n0, cols);                                   \
@@ -90,30 +123,21 @@ static int64_t panel_width(int64_t n, int64_t n_all) {
     return (cols + VL - 1) / VL * VL;
 }
 
-/* Whether the tile itself can do the tail and write to y. */
-static bool tail_is_plain(const struct tail *t, const struct tile_kind *kind) {
-    bool clips = t->activation == ACTIVATION_NONE || t->activation == ACTIVATION_RELU ||
-                 t->activation == ACTIVATION_CLIP;
-    return clips && !t->residual && (!t->y_is_bf16 || kind->narrows);
-}
-
-/* Where the tile writes: y with the tail done, or sums that wait for it. */
-static void tile_aim(struct tile *tile, const struct tail *t, bool plain, int64_t cols) {
-    tile->low = -INFINITY;
-    tile->high = INFINITY;
-    tile->c_step = TILE_COLS * (int64_t)sizeof(float);
-    tile->last = (1 << VL) - 1;
-    if (!plain)
-        return;
+/* Where the tile writes: y with the tail done (true), or sums that wait for it. */
+static bool tile_aim(struct tile *tile, const struct tail *t, const struct tile_kind *kind,
+                     int64_t cols) {
+    bool does_tail = tail_clips(t, &tile->low, &tile->high) && (!t->y_is_bf16 || kind->narrows);
+    if (!does_tail) {
+        tile->low = -INFINITY;
+        tile->high = INFINITY;
+        tile->c_step = TILE_COLS * (int64_t)sizeof(float);
+        tile->last = (1 << VL) - 1;
+        return false;
+    }
     tile->c_step = t->ld_y * (t->y_is_bf16 ? 2 : 4);
     tile->c_is_bf16 = t->y_is_bf16;
     tile->last = (1 << ((cols - 1) % VL + 1)) - 1;
-    if (t->activation == ACTIVATION_RELU)
-        tile->low = 0;
-    if (t->activation == ACTIVATION_CLIP) {
-        tile->low = t->alpha;
-        tile->high = t->beta;
-    }
+    return true;
 }
 
 /* One panel times rows [m0, m1). `next` is what comes into the cache meanwhile, or NULL. */
@@ -127,7 +151,6 @@ static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
     int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
     if (g->bias)
         memcpy(bias, g->bias + n0, (size_t)cols * sizeof *bias);
-    bool plain = tail_is_plain(&g->tail, kind);
     struct tile t = {
         .taps = g->taps,
         .taps_end = g->taps + g->n_taps,
@@ -138,7 +161,7 @@ static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
         .init = bias,
         .c = sums,
     };
-    tile_aim(&t, &g->tail, plain, cols);
+    bool plain = tile_aim(&t, &g->tail, kind, cols);
     int64_t line = m0 / g->per_line, column = m0 % g->per_line;
     for (int64_t m = m0; m < m1; m += TILE_ROWS) {
         int64_t rows = m1 - m < TILE_ROWS ? m1 - m : TILE_ROWS;

@@ -25,10 +25,11 @@ static bool norm_accepts(const struct kernel_call *c) {
 }
 
 /* s = x + residual at element i of the row that starts at `row`. */
-SIMD_INLINE vf norm_load(const struct norm *n, int64_t row, int64_t i) {
-    vf v = vf_load_as(n->x_is_bf16, n->x, row + i, n->d - i);
+SIMD_INLINE vf norm_load(const struct norm *n, int64_t row, int64_t i, bool whole) {
+    int64_t left = whole ? VL : n->d - i;
+    vf v = vf_load_as(n->x_is_bf16, n->x, row + i, left);
     if (n->residual)
-        v += vf_load_as(n->residual_is_bf16, n->residual, row + i, n->d - i);
+        v += vf_load_as(n->residual_is_bf16, n->residual, row + i, left);
     return v;
 }
 
@@ -41,16 +42,17 @@ SIMD_INLINE vf norm_lanes(vf v, int64_t n) {
     return vf_load(lanes);
 }
 
-static void norm_row(const struct norm *n, int64_t row) {
+/* `whole` is a constant: d is a multiple of VL. */
+SIMD_INLINE void norm_row(const struct norm *n, int64_t row, bool whole) {
     vf total = vf_set(0), squares = vf_set(0);
     float mean = 0;
     if (n->is_layer) {
         for (int64_t i = 0; i < n->d; i += VL)
-            total += norm_load(n, row, i);
+            total += norm_load(n, row, i, whole);
         mean = vf_reduce_add(total) / (float)n->d;
     }
     for (int64_t i = 0; i < n->d; i += VL) {
-        vf v = norm_lanes(norm_load(n, row, i) - vf_set(mean), n->d - i);
+        vf v = norm_lanes(norm_load(n, row, i, whole) - vf_set(mean), whole ? VL : n->d - i);
         squares = vf_fma(v, v, squares);
     }
     float s = vf_reduce_add(squares), root = sqrtf(s), factor;
@@ -59,8 +61,8 @@ static void norm_row(const struct norm *n, int64_t row) {
     else
         factor = 1 / sqrtf(s / (float)n->d + n->epsilon);
     for (int64_t i = 0; i < n->d; i += VL) {
-        int64_t left = n->d - i;
-        vf v = norm_load(n, row, i);
+        int64_t left = whole ? VL : n->d - i;
+        vf v = norm_load(n, row, i, whole);
         if (n->sum)
             vf_store_as(n->sum_is_bf16, n->sum, row + i, v, left);
         v = (v - vf_set(mean)) * vf_set(factor);
@@ -109,7 +111,10 @@ static status norm_run(const struct kernel_call *c, const struct kernel_team *t,
     int64_t from, to;
     kernel_share(t, dims_product(x->dims, x->rank - 1u), 1, &from, &to);
     for (int64_t i = from; i < to; i++)
-        norm_row(&n, i * n.d);
+        if (n.d % VL == 0)
+            norm_row(&n, i * n.d, true);
+        else
+            norm_row(&n, i * n.d, false);
     return STATUS_OK;
 }
 
