@@ -55,7 +55,7 @@ LDLIBS += -lprotobuf-c -lsqlite3 -lz -lm
 # `make V=1` shows whole commands.
 ifneq ($(V),1)
 Q = @
-say = @printf '  %-4s %s\n' $(1) $@
+say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-4s %s\n' $(1) $@)
 endif
 compile = $(CC) $(STD) $(WARN) $(MODE_$(MODE)) $(ISA) $(CPPFLAGS) $(CFLAGS)
 link    = $(CC) $(STD) $(MODE_$(MODE)) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)

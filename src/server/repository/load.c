@@ -191,6 +191,13 @@ static status open_backend(const struct repository_options *o, struct model_vers
     return v->backend->model_open(&v->backend_model, &source, err);
 }
 
+/* max_batch_size where the configuration has none. */
+static int64_t default_batch(const struct repository_options *o, const model_config *c) {
+    bool is_triton = str_eq_c(str_from_c(c->platform), "onnxruntime_onnx") && !o->flat_folder;
+    bool is_chosen = o->default_max_batch_size != DEFAULT_MAX_BATCH_SIZE;
+    return is_triton || is_chosen ? o->default_max_batch_size : PLAN_MAX_BATCH_SIZE;
+}
+
 static status load(const struct repository_options *o, struct model_version *v, const char *folder,
                    const char *name, int64_t version, str config_json, struct error *err) {
     model_config *c;
@@ -202,7 +209,7 @@ static status load(const struct repository_options *o, struct model_version *v, 
     if (is_described)
         TRY(v->backend->describe(v->backend_model, &v->arena, &s, err));
     if (is_described && !o->is_auto_complete_off)
-        TRY(config_complete(&v->arena, c, &s, o->default_max_batch_size, err));
+        TRY(config_complete(&v->arena, c, &s, default_batch(o, c), err));
     config_normalize(&v->arena, c);
     TRY(config_check(c, err));
     TRY(config_check_io(c, err));

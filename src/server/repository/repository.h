@@ -49,7 +49,9 @@ enum {
     REPOSITORY_PATHS_MAX = 16,
     REPOSITORY_MODELS_MAX = 10000,
     REPOSITORY_LOAD_THREADS_MAX = 64,
-    DEFAULT_MAX_BATCH_SIZE = 4,
+    DEFAULT_MAX_BATCH_SIZE = 4, /* Triton's, for model.onnx in a repository */
+    PLAN_MAX_BATCH_SIZE =
+        128, /* model.plan, and models behind an endpoint: a plan takes any batch */
 };
 
 struct repository_options {
