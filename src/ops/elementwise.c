@@ -44,6 +44,10 @@ static dim negate(dim truth) {
 }
 
 static dim quotient(const struct op_call *c, dim a, dim b) {
+    if (dtype_is_float(c->in[0]->dtype)) { /* only what is whole */
+        dim q = dim_floordiv(c->pool, a, b);
+        return dim_mul(c->pool, q, b) == a ? q : DIM_UNKNOWN;
+    }
     if (dim_is_number(a) && dim_is_number(b))
         return b == 0 ? DIM_UNKNOWN : a / b;
     return is_at_least(c, a, 0) && is_at_least(c, b, 1) ? dim_floordiv(c->pool, a, b) : DIM_UNKNOWN;
@@ -103,7 +107,13 @@ static dim binary(const struct op_call *c, op_id op, dim a, dim b) {
     }
 }
 
-/* Contents of output 0 when all inputs have known integer contents. */
+/* A float that grew too large is not known to the last digit. */
+static dim still_whole(const struct op_call *c, dim d) {
+    bool is_small = d > -OP_WHOLE_MAX && d < OP_WHOLE_MAX;
+    return dtype_is_float(c->out[0].dtype) && dim_is_number(d) && !is_small ? DIM_UNKNOWN : d;
+}
+
+/* Contents of output 0 when all inputs have known contents. */
 static void follow(const struct op_call *c, op_id op) {
     const dim *values[3];
     size_t n;
@@ -126,11 +136,16 @@ static void follow(const struct op_call *c, op_id op) {
         contents[k] = v[0];
         for (size_t i = 1; i < c->n_in; i++)
             contents[k] = binary(c, op, contents[k], v[i]);
+        contents[k] = still_whole(c, contents[k]);
     }
 }
 
 static dim unary(const struct op_call *c, op_id op, dim a) {
     switch (op) {
+    case OP_Floor:
+    case OP_Ceil:
+    case OP_Round:
+        return a;
     case OP_Neg:
         return dim_sub(c->pool, 0, a);
     case OP_Abs:
@@ -150,8 +165,8 @@ status infer_unary(const struct op_call *c, struct error *err) {
     (void)err;
     op_out_like(c, 0, c->in[0]->dtype, c->in[0]);
     op_id op = op_id_of(c->op);
-    bool is_followed =
-        op == OP_Neg || op == OP_Abs || op == OP_Relu || op == OP_Not || op == OP_Sign;
+    bool is_followed = op == OP_Floor || op == OP_Ceil || op == OP_Round || op == OP_Neg ||
+                       op == OP_Abs || op == OP_Relu || op == OP_Not || op == OP_Sign;
     const dim *values;
     size_t n;
     dim *contents = is_followed && op_ints(c, 0, &values, &n) ? op_new_contents(c, 0) : NULL;
@@ -270,6 +285,7 @@ status infer_cast(const struct op_call *c, struct error *err) {
     size_t n;
     dim *contents = op_ints(c, 0, &values, &n) ? op_new_contents(c, 0) : NULL;
     for (size_t i = 0; contents && i < n; i++)
-        contents[i] = t == DTYPE_BOOL ? negate(is_equal(c, values[i], 0)) : values[i];
+        contents[i] =
+            t == DTYPE_BOOL ? negate(is_equal(c, values[i], 0)) : still_whole(c, values[i]);
     return STATUS_OK;
 }

@@ -4,6 +4,8 @@
 
 #include "ops/op.h"
 
+#define OP_WHOLE_MAX 16777216 /* floats beyond do not hold every whole number */
+
 /* Operand i, or NULL when it is absent. */
 static inline const struct op_value *op_in(const struct op_call *c, size_t i) {
     return i < c->n_in ? c->in[i] : NULL;
@@ -54,7 +56,7 @@ status op_axes_read(const struct op_call *c, size_t input, const char *attribute
  * and 0: not given. */
 const dim *op_attr_dims(const struct op_call *c, const char *name, size_t *n);
 
-/* The elements of a constant numeric input as doubles, at most n_max; 0 when it is not there. */
+/* The elements of a known numeric input as doubles, at most n_max; 0 when it is not there. */
 size_t op_doubles(const struct op_call *c, size_t input, double *out, size_t n_max);
 
 /* The only element of an integer input; false when it is not known. */

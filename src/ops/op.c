@@ -90,6 +90,26 @@ const dim *op_attr_dims(const struct op_call *c, const char *name, size_t *n) {
     return dims;
 }
 
+static bool constant_dims(const struct op_call *c, const struct tensor *t, dim *out, size_t n) {
+    if (t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64) {
+        double *v = arena_array(c->arena, double, n + 1);
+        if (convert(DTYPE_F64, v, t->dtype, t->data, n, NULL) != STATUS_OK)
+            return false;
+        for (size_t i = 0; i < n; i++) {
+            bool is_whole =
+                v[i] > -OP_WHOLE_MAX && v[i] < OP_WHOLE_MAX && v[i] == (double)(dim)v[i];
+            out[i] = is_whole ? (dim)v[i] : DIM_UNKNOWN;
+        }
+        return true;
+    }
+    if ((!dtype_is_integer(t->dtype) && t->dtype != DTYPE_BOOL) ||
+        convert(DTYPE_I64, out, t->dtype, t->data, n, NULL) != STATUS_OK)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        out[i] = nearest_dim(out[i]);
+    return true;
+}
+
 bool op_ints(const struct op_call *call, size_t input, const dim **out, size_t *n) {
     const struct op_value *v = op_in(call, input);
     if (!v || v->rank < 0)
@@ -104,14 +124,11 @@ bool op_ints(const struct op_call *call, size_t input, const dim **out, size_t *
     }
     const struct tensor *t = v->constant;
     int64_t count = t ? tensor_n_elements(t) : -1;
-    if (count < 0 || count > OP_CONTENTS_MAX || count != elements || !t->data ||
-        !(dtype_is_integer(t->dtype) || t->dtype == DTYPE_BOOL))
+    if (count < 0 || count > OP_CONTENTS_MAX || count != elements || !t->data)
         return false;
     dim *values = arena_array(call->arena, dim, (size_t)count + 1);
-    if (convert(DTYPE_I64, values, t->dtype, t->data, (size_t)count, NULL) != STATUS_OK)
+    if (!constant_dims(call, t, values, (size_t)count))
         return false;
-    for (int64_t i = 0; i < count; i++)
-        values[i] = nearest_dim(values[i]);
     *out = values;
     *n = (size_t)count;
     return true;
@@ -130,9 +147,19 @@ size_t op_doubles(const struct op_call *c, size_t input, double *out, size_t n_m
     const struct op_value *v = op_in(c, input);
     const struct tensor *t = v ? v->constant : NULL;
     int64_t n = t && t->data ? tensor_n_elements(t) : 0;
-    if (n <= 0 || (size_t)n > n_max)
+    const dim *dims;
+    size_t n_dims;
+    if (n > 0 && (size_t)n <= n_max)
+        return convert(DTYPE_F64, out, t->dtype, t->data, (size_t)n, NULL) == STATUS_OK ? (size_t)n
+                                                                                        : 0;
+    if (t || !op_ints(c, input, &dims, &n_dims) || n_dims > n_max)
         return 0;
-    return convert(DTYPE_F64, out, t->dtype, t->data, (size_t)n, NULL) == STATUS_OK ? (size_t)n : 0;
+    for (size_t i = 0; i < n_dims; i++) {
+        if (!dim_is_number(dims[i]))
+            return 0;
+        out[i] = (double)dims[i];
+    }
+    return n_dims;
 }
 
 struct op_value *op_out(const struct op_call *c, size_t i, dtype t, int rank) {
@@ -237,7 +264,8 @@ dim *op_new_contents(const struct op_call *c, size_t i) {
     struct op_value *v = &c->out[i];
     dim n = op_n_elements(c, v);
     if (!dim_is_number(n) || n > OP_CONTENTS_MAX ||
-        !(dtype_is_integer(v->dtype) || v->dtype == DTYPE_BOOL))
+        !(dtype_is_integer(v->dtype) || v->dtype == DTYPE_BOOL || v->dtype == DTYPE_F32 ||
+          v->dtype == DTYPE_F64))
         return NULL;
     dim *contents = arena_array(c->arena, dim, (size_t)n + 1);
     v->contents = contents;

@@ -181,6 +181,32 @@ TEST(op_slice_of_symbolic_axis) {
     arena_release(&f.arena);
 }
 
+/* Cast to float, times 2, floor, Cast back: sizes of an upsampling. */
+TEST(op_sizes_computed_in_floats) {
+    struct fixture f;
+    start(&f);
+    const struct attr to_float[] = {int_attr("to", 1)}, to_int[] = {int_attr("to", 7)};
+    float two = 2, half = 0.5f;
+    struct tensor t = {.dtype = DTYPE_F32, .data = &two, .size = 4};
+    struct op_value factor = {.dtype = DTYPE_F32, .constant = &t};
+    struct op_value s = value_of(DTYPE_I64, 0), x, y, z, n;
+    s.contents = &f.seq;
+    s.n_contents = 1;
+    CHECK_EQ(NODE(&f, &x, "Cast", to_float, &s), STATUS_OK);
+    CHECK_EQ(NODE(&f, &y, "Mul", none, &x, &factor), STATUS_OK);
+    CHECK_EQ(NODE(&f, &z, "Floor", none, &y), STATUS_OK);
+    CHECK_EQ(NODE(&f, &n, "Cast", to_int, &z), STATUS_OK);
+    CHECK_EQ(n.contents[0], dim_mul(&f.pool, f.seq, 2));
+    CHECK_EQ(NODE(&f, &z, "Div", none, &y, &x), STATUS_OK);
+    CHECK_EQ(z.contents[0], 2);
+    CHECK_EQ(NODE(&f, &z, "Div", none, &x, &factor), STATUS_OK);
+    CHECK_EQ(z.contents[0], DIM_UNKNOWN); /* may be no whole number */
+    t.data = &half;
+    CHECK_EQ(NODE(&f, &y, "Mul", none, &x, &factor), STATUS_OK);
+    CHECK_EQ(y.contents[0], DIM_UNKNOWN);
+    arena_release(&f.arena);
+}
+
 TEST(op_range_of_a_symbol_has_its_length) {
     struct fixture f;
     start(&f);
