@@ -81,6 +81,35 @@ static status find_kernel(struct engine *e, uint32_t i, struct error *err) {
     return STATUS_OK;
 }
 
+/* Asks the shape function with the dims that are numbers, before any kernel sees the attributes:
+ * it refuses attributes and dims that make no sense. */
+static status check_attributes(const struct kernel_call *c, struct arena *a, struct error *err) {
+    struct op_value *values = arena_array(a, struct op_value, c->n_in + 1);
+    const struct op_value **in = arena_array(a, const struct op_value *, c->n_in + 1);
+    struct op_value *out = arena_array(a, struct op_value, c->n_out);
+    for (size_t k = 0; k < c->n_in; k++) {
+        if (!c->in[k])
+            continue;
+        op_value_of(&values[k], c->in[k], false);
+        for (int d = 0; d < values[k].rank; d++)
+            if (values[k].dims[d] < 0)
+                values[k].dims[d] = DIM_UNKNOWN;
+        in[k] = &values[k];
+    }
+    const struct op_call call = {
+        .op = op_get(c->op),
+        .opset = c->opset,
+        .attrs = c->attrs,
+        .in = in,
+        .out = out,
+        .n_in = c->n_in,
+        .n_out = c->n_out,
+        .arena = a,
+    };
+    status code = op_infer(&call, err);
+    return code == STATUS_OK ? code : error_wrap(err, STATUS_DATA_LOSS, "operands do not fit");
+}
+
 static status open_step(struct engine *e, uint32_t i, struct arena *scratch, struct error *err) {
     const struct plan *p = &e->plan;
     const struct plan_step *s = &p->steps[i];
@@ -111,6 +140,7 @@ static status open_step(struct engine *e, uint32_t i, struct arena *scratch, str
         .n_in = s->n_in,
         .n_out = s->n_out,
     };
+    TRY(check_attributes(&call, scratch, err));
     if (step->kernel->accepts && !step->kernel->accepts(&call))
         return error_set(err, STATUS_DATA_LOSS, "kernel \"%s\" does not accept the operands",
                          step->kernel->name);
