@@ -63,7 +63,7 @@ def test_traffic_follows_the_split(up, tiny):
     assert 0.02 < share(300) < 0.20  # 10 %: six standard deviations
     up.ok("PATCH", f"/v1/{endpoint}?updateMask=trafficSplit", {"trafficSplit": {one: 0, two: 100}})
     end = time.time() + 2
-    while share(1) < 1 and time.time() < end:
+    while share(20) < 1 and time.time() < end:
         pass
     assert share(50) == 1
     up.finish(up.ok("POST", f"/v1/{endpoint}:undeployModel", {"deployedModelId": one}))

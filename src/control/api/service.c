@@ -14,6 +14,7 @@ struct visit {
     struct arena arena; /* the API's; released when the exchange is over */
     struct api_reply reply;
     int64_t deadline_ns; /* held until */
+    bool is_checked;     /* its operation was looked at since it is held */
 };
 
 struct service {
@@ -128,18 +129,28 @@ static bool is_ending(struct service *s) {
     return is;
 }
 
-/* Answers the held visits whose operation is done or whose time is up; returns the next
- * deadline. */
-static int64_t held_check(struct service *s) {
+static bool is_named(const struct visit *v, const struct store_entry *entries, size_t n) {
+    static const str prefix = {.p = "operations/", .n = sizeof "operations/" - 1};
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(str_slice(entries[i].key, prefix.n, entries[i].key.n), v->reply.wait_operation))
+            return true;
+    return false;
+}
+
+/* Answers the held visits whose operation is done, as far as the changed `entries` tell, or whose
+ * time is up; returns the next deadline. */
+static int64_t held_check(struct service *s, const struct store_entry *entries, size_t n) {
     int64_t now = clock_now(clock_system()), next_ns = now + 60ll * NS_PER_S;
     bool is_ending_now = is_ending(s);
     struct visit *v = held_take(s);
     while (v) {
         struct visit *next = v->next;
         struct api_reply reply;
-        bool is_done;
-        api_wait_reply(s->api, &v->arena, v->reply.wait_operation, &is_done, &reply);
-        if (is_done || v->deadline_ns <= now || is_ending_now) {
+        bool is_over = v->deadline_ns <= now || is_ending_now, is_done = false;
+        if (is_over || !v->is_checked || is_named(v, entries, n))
+            api_wait_reply(s->api, &v->arena, v->reply.wait_operation, &is_done, &reply);
+        v->is_checked = true;
+        if (is_done || is_over) {
             v->reply = reply;
             visit_end(v);
         } else {
@@ -152,19 +163,30 @@ static int64_t held_check(struct service *s) {
     return next_ns;
 }
 
+/* All held visits are to be looked at again: changes were missed. */
+static void held_forget(struct service *s) {
+    mutex_lock(&s->lock);
+    for (struct visit *v = s->held; v; v = v->next)
+        v->is_checked = false;
+    mutex_unlock(&s->lock);
+}
+
 /* Wakes up when an operation changes, or a visit has waited long enough. */
 static void holder(void *arg) {
     struct service *s = arg;
+    int64_t deadline_ns = 0;
     while (!is_ending(s)) {
-        int64_t deadline_ns = held_check(s);
         struct arena a = {0};
-        struct store_entry *entries;
-        size_t n;
+        struct store_entry *entries = NULL;
+        size_t n = 0;
         struct error err;
         status st = store_watch_next(s->watch, &a, deadline_ns, &entries, &n, &err);
+        if (st == STATUS_OK)
+            deadline_ns = held_check(s, entries, n);
         arena_release(&a);
         if (st == STATUS_OUT_OF_RANGE) {
             store_watch_skip(s->watch);
+            held_forget(s);
         } else if (st != STATUS_OK) {
             char quoted[LOG_QUOTE_SIZE];
             log_error("api", "operations cannot be watched", "error=%s",
@@ -249,7 +271,7 @@ void service_stop(struct service *s) {
         thread_join(s->holder);
     s->n_threads = 0;
     s->has_holder = false;
-    held_check(s);
+    held_check(s, NULL, 0);
 }
 
 void service_free(struct service *s) {
