@@ -24,7 +24,7 @@ def culmen():
     """Runs `culmen ARGS...`; fails the test with the program's own words when it fails."""
 
     def run(*args, check=True, **options):
-        done = subprocess.run([str(CULMEN), *map(str, args)], capture_output=True, text=True, **options)
+        done = subprocess.run([str(CULMEN), *map(str, args)], capture_output=True, text=True, errors="replace", **options)
         if check and done.returncode:
             pytest.fail(f'culmen {" ".join(map(str, args))}: exit {done.returncode}: {done.stderr.strip()}')
         return done

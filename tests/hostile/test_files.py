@@ -86,7 +86,7 @@ def test_a_damaged_weight_is_found_by_verify(culmen, plan):
     data[-100] ^= 0xFF
     plan.write_bytes(data)
     assert culmen("inspect", plan, check=False).returncode == 0
-    refused(culmen("inspect", "--verify", plan, check=False), "weights")
+    refused(culmen("inspect", "--verify", plan, check=False), "WEIGHTS")
 
 
 def test_wrong_inputs_are_named(culmen, plan, tmp_path):
