@@ -152,3 +152,27 @@ def test_a_stopped_replica_is_taken_out(up, tiny):
         up.ok("POST", f"/v1/{endpoint}:predict", {"instances": [[1, 2]]})
         assert time.time() - start < 2
     os.kill(pid, signal.SIGCONT)
+
+
+def test_a_full_disk_refuses_writes_and_nothing_else(make_up, tiny, tmp_path):
+    disk = tmp_path / "data0"  # where the first `culmen up` of a test has its data
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    up = make_up()
+    try:
+        endpoint = up.create_endpoint()
+        up.deploy(endpoint, up.upload(tiny(2)))
+        for _ in range(300):
+            body = {"displayName": "big", "description": "x" * 30000}
+            status, answer = up.call("POST", f"/v1/{PARENT}/endpoints", body)
+            if status != 200:
+                break
+        assert status == 429 and answer["error"]["status"] == "RESOURCE_EXHAUSTED" and "disk" in answer["error"]["message"]
+        assert up.ok("GET", f"/v1/{endpoint}")["name"] == endpoint
+        assert up.ok("POST", f"/v1/{endpoint}:predict", {"instances": [[1, 2]]})["predictions"] == [[2, 4]]
+        subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
+        up.create_endpoint("again")
+    finally:
+        up.down()
+        subprocess.run(["umount", disk], check=True)

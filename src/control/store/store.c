@@ -91,6 +91,9 @@ static status db_status(int code) {
 
 static status db_error(struct store *s, const char *what, struct error *err) {
     int code = sqlite3_extended_errcode(s->db);
+    if ((code & 0xff) == SQLITE_FULL)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "There is no space left on the disk of the control plane's data.");
     return error_set(err, db_status(code), "%s: %s (sqlite %d)", what, sqlite3_errmsg(s->db), code);
 }
 
