@@ -74,6 +74,8 @@ static void constant_contents(struct graph *g, struct op_value *info, const stru
             d[i] = ((const uint8_t *)t->data)[i] != 0;
         if (d[i] >= DIM_EXPR) /* INT64_MAX as the end of a Slice must not read as an expression */
             d[i] = DIM_EXPR - 1;
+        else if (d[i] <= -DIM_EXPR)
+            d[i] = 1 - DIM_EXPR;
     }
     info->contents = d;
     info->n_contents = (size_t)n;

@@ -411,7 +411,10 @@ static status attr_text(struct parser *p, struct attr *a) {
         a->kind = ATTR_TENSOR;
         a->tensor = t;
         TRY(type(p, &info));
-        return info.rank < 0 ? fail(p, "dims") : tensor_text(p, t, &info);
+        if (info.rank < 0)
+            return fail(p, "dims");
+        TRY(want(p, "="));
+        return tensor_text(p, t, &info);
     }
     double x;
     bool is_float;

@@ -170,7 +170,7 @@ static status put_attr(struct printer *p, const struct attr *a) {
     case ATTR_TENSOR: {
         const struct tensor *t = a->tensor;
         char dims[DIMS_TEXT_SIZE];
-        TRY(buffer_printf(p->out, p->err, "%s%s ", dtype_name(t->dtype),
+        TRY(buffer_printf(p->out, p->err, "%s%s = ", dtype_name(t->dtype),
                           dims_format(t->dims, t->rank, dims)));
         return put_tensor(p, t);
     }

@@ -1,5 +1,6 @@
 #include "compiler/passes/passes.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +8,9 @@
 
 enum {
     FOLD_OPERANDS_MAX = 1024,
-    FOLD_SIZE_MAX = 64 << 20, /* bytes of a result that is larger than all its operands together */
+    FOLD_SIZE_MAX = 64 << 20,  /* bytes of a result that is larger than all its operands together */
+    FOLD_GROWTH_MAX = 1 << 30, /* bytes by which results of one pass may exceed their operands */
+    FOLD_WORK_MAX = 1 << 30,   /* multiplications of one product */
 };
 
 static bool is_foldable(const struct node *n) {
@@ -35,6 +38,30 @@ static bool result_tensor(const struct node *n, const struct value *v, struct te
         operands += n->in[i] ? n->in[i]->info.constant->size : 0;
     return tensor_size(t->dtype, t->dims, t->rank, &t->size) &&
            (t->size <= FOLD_SIZE_MAX || t->size <= operands);
+}
+
+/* Multiplications of a product, exact for [M, K] x [K, N]; the reference kernels do about 1e9 a
+ * second, and hostile models ask for more. */
+static bool is_cheap(const struct node *n, const struct tensor *result) {
+    double work = (double)tensor_n_elements(result);
+    switch (n->op) {
+    case OP_MatMul:
+    case OP_Gemm:
+    case OP_Conv:
+    case OP_ConvTranspose:
+    case OP_Linear:
+    case OP_Conv2d:
+    case OP_ConvTranspose2d:
+        work *= (double)tensor_n_elements(n->in[0]->info.constant) *
+                (double)tensor_n_elements(n->in[1]->info.constant);
+        return sqrt(work) <= FOLD_WORK_MAX;
+    case OP_Einsum: /* the letters may multiply without appearing in the result */
+        for (uint32_t i = 0; i < n->n_in; i++)
+            work *= (double)tensor_n_elements(n->in[i]->info.constant);
+        return work <= FOLD_WORK_MAX;
+    default:
+        return true;
+    }
 }
 
 /* Runs the reference kernel. Not OK: the node stays and fails, or not, when the model runs. */
@@ -66,7 +93,18 @@ static status run_kernel(const struct node *n, const struct tensor *const *in,
     return done;
 }
 
-static status fold_node(struct graph *g, struct node *n) {
+/* Bytes of all results beyond those of all operands. */
+static size_t growth_of(const struct node *n, const struct tensor *results) {
+    size_t in = 0, out = 0;
+    for (uint32_t i = 0; i < n->n_in; i++)
+        in += n->in[i] ? n->in[i]->info.constant->size : 0;
+    for (uint32_t i = 0; i < n->n_out; i++)
+        out += results[i].size;
+    return out > in ? out - in : 0;
+}
+
+/* `room`: what is left of FOLD_GROWTH_MAX. */
+static status fold_node(struct graph *g, struct node *n, size_t *room) {
     const struct tensor *in[FOLD_OPERANDS_MAX];
     struct tensor *out[FOLD_OPERANDS_MAX],
         *results = arena_array(g->arena, struct tensor, n->n_out);
@@ -74,9 +112,13 @@ static status fold_node(struct graph *g, struct node *n) {
         in[i] = n->in[i] ? n->in[i]->info.constant : NULL;
     for (uint32_t i = 0; i < n->n_out; i++) {
         out[i] = n->out[i] ? &results[i] : NULL;
-        if (n->out[i] && !result_tensor(n, n->out[i], &results[i]))
+        if (n->out[i] && (!result_tensor(n, n->out[i], &results[i]) || !is_cheap(n, &results[i])))
             return STATUS_OK;
     }
+    size_t growth = growth_of(n, results);
+    if (growth > *room)
+        return STATUS_OK;
+    *room -= growth;
     for (uint32_t i = 0; i < n->n_out; i++)
         if (out[i] && !(out[i]->data = graph_alloc(g, out[i]->size ? out[i]->size : 1)))
             return STATUS_OK;
@@ -116,10 +158,11 @@ static status fold_contents(struct graph *g, struct value *v, struct error *err)
 }
 
 status pass_fold(struct graph *g, struct error *err) {
+    size_t room = FOLD_GROWTH_MAX;
     GRAPH_NODES(n, g) {
         TRY(node_infer(g, n, NULL, err));
         if (is_foldable(n)) {
-            TRY(fold_node(g, n));
+            TRY(fold_node(g, n, &room));
             continue;
         }
         for (uint32_t i = 0; i < n->n_out; i++)
