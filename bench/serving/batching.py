@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""What the dynamic batcher of culmen serve is worth: the same model with and without it, in one run.
+
+    bench/serving/batching.py [--connections=16] [--seconds=4] [--blocks=3] [--json=FILE]
+
+Two models: `wide`, two layers whose FP32 weights are four times the L3 cache, so that one request costs a pass over memory
+and a batch costs the same; and `dense`, small convolutions with much arithmetic, where batching has nothing to gain and
+must not harm. Binary requests of batch 1 from wrk, one instance; blocks of the two servers alternate, medians count.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import sys
+import tempfile
+
+import numpy as np
+
+import run
+
+sys.path.insert(0, str(run.ROOT / "tools/models"))
+from onnx_writer import FLOAT, Model  # noqa: E402
+
+
+def l3_bytes():
+    for path in pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        if (path / "level").read_text().strip() == "3":
+            size = (path / "size").read_text().strip()
+            return int(size[:-1]) * {"K": 1 << 10, "M": 1 << 20}[size[-1]]
+    return 32 << 20
+
+
+def weight(m, name, dims, fan_in):
+    values = np.random.default_rng(len(name) + dims[0]).standard_normal(dims, dtype=np.float32) / fan_in**0.5
+    return m.raw(name, FLOAT, list(dims), values.astype("<f4").tobytes())
+
+
+def wide(l3):
+    width = int((4 * l3 / 4 / 2) ** 0.5) // 64 * 64
+    m = Model("wide", opset=18)
+    m.input("x", FLOAT, ["batch", width])
+    m.output("y", FLOAT, ["batch", 16])
+    h = "x"
+    for i in range(2):
+        h = m.node("Relu", [m.node("MatMul", [h, weight(m, f"w{i}", (width, width), width)])])
+    m.node("MatMul", [h, weight(m, "head", (width, 16), width)], "y")
+    return m.bytes(), [width], 8 * width * width
+
+
+def dense():
+    m = Model("dense", opset=18)
+    m.input("x", FLOAT, ["batch", 32, 28, 28])
+    m.output("y", FLOAT, ["batch", 32])
+    h = "x"
+    for i in range(4):
+        h = m.node("Relu", [m.node("Conv", [h, weight(m, f"w{i}", (32, 32, 3, 3), 288)], pads=[1, 1, 1, 1])])
+    m.node("Flatten", [m.node("GlobalAveragePool", [h])], "y")
+    return m.bytes(), [32, 28, 28], 4 * 4 * 32 * 288
+
+
+def start(folder, name, onnx, dims, is_batching):
+    repository = folder / f"{name}-{is_batching}"
+    (repository / "identity/1").mkdir(parents=True)
+    (repository / "identity/1/model.onnx").write_bytes(onnx)
+    (repository / "identity/config.pbtxt").write_text(
+        f'max_batch_size: 16\ninput [{{ name: "x" data_type: TYPE_FP32 dims: {dims} }}]\n'
+        f'output [{{ name: "y" data_type: TYPE_FP32 dims: [{16 if name == "wide" else 32}] }}]\n'
+        f'instance_group [{{ kind: KIND_CPU count: 1 }}]\n{"dynamic_batching { }" if is_batching else ""}\n')
+    port = run.free_port()
+    culmen = os.environ.get("CULMEN", run.ROOT / "build/release/culmen")
+    return run.Server("batching" if is_batching else "single",
+                      [culmen, "serve", f"--model-repository={repository}", f"--http-port={port}", "--metrics-port=0"], port,
+                      {"CULMEN_CACHE_DIR": str(folder / "cache")})
+
+
+def write_body(folder, name, dims):
+    data = np.random.default_rng(1).standard_normal(dims, dtype=np.float32).tobytes()
+    head = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, *dims],
+                                   "parameters": {"binary_data_size": len(data)}}],
+                       "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}).encode()
+    path = folder / f"{name}.body"
+    path.write_bytes(head + data)
+    return path, len(head)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--connections", type=int, default=16)
+    options.add_argument("--seconds", type=int, default=4)
+    options.add_argument("--blocks", type=int, default=3)
+    options.add_argument("--json", type=pathlib.Path)
+    o = options.parse_args()
+    run.CONNECTIONS = o.connections
+    folder, results = pathlib.Path(tempfile.mkdtemp(prefix="culmen-batching-")), []
+    print(f"{'model':7}{'weights':>10}{'single/s':>10}{'batched/s':>11}{'ratio':>7}{'single p50':>12}{'batched p50':>13}")
+    try:
+        for name, (onnx, dims, n_bytes) in (("wide", wide(l3_bytes())), ("dense", dense())):
+            body, size = write_body(folder, name, dims)
+            servers = [start(folder, name, onnx, dims, is_batching) for is_batching in (False, True)]
+            try:
+                blocks = [[], []]
+                for _ in range(o.blocks):
+                    for s, kept in zip(servers, blocks):
+                        kept.append(run.load(s, body, size, o.seconds, 0))
+            finally:
+                for s in servers:
+                    s.stop()
+            if os.environ.get("BENCH_BLOCKS"):
+                print([[round(b["rps"]) for b in kept] for kept in blocks], [[round(b["cpu_us"]) for b in kept] for kept in blocks])
+            single, batched = ({k: statistics.median(b[k] for b in kept) for k in ("rps", "cpu_us", "p50_ms")}
+                               for kept in blocks)
+            results.append({"model": name, "weights": n_bytes, "single": single, "batched": batched})
+            print(f"{name:7}{n_bytes / 2**20:7.0f}MiB{single['rps']:10.1f}{batched['rps']:11.1f}"
+                  f"{batched['rps'] / single['rps']:7.2f}{single['p50_ms']:12.2f}{batched['p50_ms']:13.2f}", flush=True)
+        if o.json:
+            o.json.write_text(json.dumps(results, indent=1) + "\n")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
