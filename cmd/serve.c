@@ -12,7 +12,10 @@
 enum {
     PORTS_TEXT_SIZE = 300,
     MEMORY_GIB_MAX = 4096,
-    STOP_GRACE_S = 5 /* past the exit time-out a stop that hangs is ended */
+    STOP_GRACE_S = 5, /* past the exit time-out a stop that hangs is ended */
+    /* A request with instances is one batch: whoever serves a folder by AIP_STORAGE_URI has not
+     * thought of Triton's default of 4. */
+    FLAT_MAX_BATCH_SIZE = 128
 };
 
 static struct {
@@ -216,6 +219,8 @@ static status read_storage_uri(struct repository_options *r, struct error *err) 
                          uri);
     if (is_model_folder(uri)) {
         r->flat_folder = uri;
+        if (o.backend_config.n == 0)
+            r->default_max_batch_size = FLAT_MAX_BATCH_SIZE;
     } else {
         single[0] = uri;
         r->paths = single;

@@ -25,7 +25,7 @@ struct serve_options {
     int64_t exit_timeout_ms;
 };
 
-/* Loads the models and starts to listen. Prints Triton's table of models to stderr. The error is
+/* Loads the models and starts to listen. Borrows the options' texts until serve_stop(). Prints Triton's table of models to stderr. The error is
  * the text that Triton ends with: "creating server: Internal - failed to load all models". */
 NODISCARD status serve_start(struct serve **out, const struct serve_options *o, struct error *err);
 

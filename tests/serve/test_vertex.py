@@ -50,6 +50,11 @@ def test_one_input_takes_stacked_values(container):
     assert predict(server, {"parameters": {"a": 1}, "instances": [[1, 2, 3]]}) == (200, {"predictions": [[1, 2, 3]]})
 
 
+def test_many_instances_are_one_request(container):
+    instances = [[i, 1, 2] for i in range(100)]
+    assert predict(container(ONE), {"instances": instances}) == (200, {"predictions": instances})
+
+
 def test_several_inputs_take_objects_by_name(container):
     server = container(TWO)
     instances = [{"a": [1, 2], "b": [3]}, {"b": 5, "a": [4, 6]}]
