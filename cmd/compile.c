@@ -10,7 +10,7 @@
 static struct {
     const char *output, *precision, *isa, *report, *print_after;
     struct option_list shapes, disabled_passes;
-    bool deterministic, quiet;
+    bool quiet;
 } o;
 
 static const struct option options[] = {
@@ -22,8 +22,6 @@ static const struct option options[] = {
      "highest instruction set to use: generic, avx2, avx512, avx512-bf16, amx (default: this "
      "machine's)"},
     {"report", 0, OPTION_TEXT, &o.report, "FILE", "writes what was done as JSON"},
-    {"deterministic", 0, OPTION_FLAG, &o.deterministic, NULL,
-     "the same bits for any number of threads and any batch"},
     {"print-after", 0, OPTION_TEXT, &o.print_after, "PASS",
      "prints the graph as it is after a pass, or after \"import\""},
     {"disable-pass", 0, OPTION_LIST, &o.disabled_passes, "PASS", "leaves a pass out"},
@@ -62,7 +60,6 @@ static status compile_to_file(const char *path, struct error *err) {
     how.disabled_passes = o.disabled_passes.items;
     how.n_disabled_passes = o.disabled_passes.n;
     how.print_after = o.print_after;
-    how.deterministic = o.deterministic;
     how.on_phase = shows ? show_phase : NULL;
     CLEANUP(compiled_freep) struct compiled *c = NULL;
     status code = compile_model(&c, path, &how, err);

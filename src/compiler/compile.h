@@ -40,7 +40,6 @@ struct compile_options {
     const char *const *disabled_passes; /* names */
     size_t n_disabled_passes;
     const char *print_after; /* a pass, "import", or NULL: IR text to stdout */
-    bool deterministic;      /* the same bits for any number of threads and rows */
 
     /* Told before each phase begins; may be NULL. */
     void (*on_phase)(void *arg, const char *phase);
