@@ -60,9 +60,9 @@ static const struct usage up_usage = {
         "  culmen up --data-dir=./data --listen=127.0.0.1:9000\n\n"
         "A model to deploy is uploaded with containerSpec.imageUri \"culmen\" and artifactUri: "
         "the\n"
-        "absolute path (or file:///path) of a folder with model.onnx, model.plan or a Triton "
-        "model\n"
-        "repository.",
+        "absolute path of a folder with model.onnx, model.plan or a Triton model repository, as "
+        "it\n"
+        "is, as file:///path, or as gs:///path for clients that pass on nothing but gs://.",
     .options = up_options,
     .n_options = ARRAY_LEN(up_options),
 };

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import CULMEN, PARENT, is_alive
+from running_up import CULMEN, PARENT, is_alive
 
 
 def curl(*args):
@@ -176,3 +176,23 @@ def test_a_full_disk_refuses_writes_and_nothing_else(make_up, tiny, tmp_path):
     finally:
         up.down()
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("body, want, words", [
+    (b'{"displayName":' + b"[" * 1000000, 400, "Invalid JSON payload"),
+    (b'{"displayName": "e", "displayName": "f"}', 400, "displayName"),
+    (b'{"displayName": "' + b"x" * 129 + b'"}', 400, "129 characters"),
+    (b'{"displayName": 7}', 400, "Invalid value at 'display_name' (TYPE_STRING), 7"),
+    (b'{"displayName": "e", "labels": {"": "x"}}', 400, "labels"),
+    (b"\xff\xfe", 400, "Invalid JSON payload"),
+    (b"", 400, "display_name is missing"),
+    (b" " * 3000000, 413, ""),
+    (b" " * 100000000, 413, ""),
+])
+def test_bad_bodies_get_an_error_with_its_reason(up, body, want, words):
+    try:
+        status, answer = up.call("POST", f"/v1/{PARENT}/endpoints", body)
+        assert status == want and words in str(answer)
+    except (BrokenPipeError, ConnectionResetError):
+        assert want == 413  # answered before the body was sent
+    up.create_endpoint("still alive")
