@@ -88,7 +88,7 @@ status unsupported_error(struct importer *im, struct buffer *report) {
             map_set(&counts, op, count = arena_new(im->scratch, size_t));
         ++*count;
     }
-    str text = {0};
+    str text = STR("");
     for (size_t i = 0; i < counts.n && i < NAMES_SHOWN; i++)
         text = str_format(im->scratch, "%.*s%s%.*s (%zu)", STR_ARG(text), i ? ", " : "",
                           STR_ARG(counts.entries[i].key), *(size_t *)counts.entries[i].value);
