@@ -26,6 +26,26 @@ static bool same_bytes(const struct plan_value *a, const struct plan_value *b) {
            memcmp(a->dims, b->dims, a->rank * sizeof a->dims[0]) == 0;
 }
 
+/* May the result of an Elementwise step be written over input k, block by block? Kernels compute
+ * in the memory of the result, so nothing may read the input once the result's register has been
+ * written. Constants' indices count as reads too: that is safe, and rare. */
+static bool may_overwrite(const struct plan_step *s, uint32_t k) {
+    enum { DST = 1, FIRST_READ = 2, INSTRUCTION = 5 };
+    size_t n_code, n_results;
+    const int64_t *code = attr_ints(&s->attrs, "code", &n_code);
+    const int64_t *results = attr_ints(&s->attrs, "results", &n_results);
+    bool is_written = false;
+    if (n_results != 1 || n_code % INSTRUCTION)
+        return false;
+    for (size_t i = 0; i < n_code; i += INSTRUCTION) {
+        for (size_t r = FIRST_READ; r < INSTRUCTION; r++)
+            if (is_written && code[i + r] == (int64_t)k)
+                return false;
+        is_written = is_written || code[i + DST] == results[0];
+    }
+    return true;
+}
+
 uint32_t *plan_shares(const struct plan *p, const struct plan_lifetime *lifetimes,
                       struct arena *a) {
     uint32_t *shares = arena_array(a, uint32_t, p->n_values);
@@ -39,7 +59,7 @@ uint32_t *plan_shares(const struct plan *p, const struct plan_lifetime *lifetime
         for (uint32_t k = 0; k < s->n_in && out->kind == PLAN_PLANNED; k++) {
             uint32_t in = s->in[k];
             if (in == PLAN_NONE || p->values[in].kind != PLAN_PLANNED || lifetimes[in].last != i ||
-                !same_bytes(&p->values[in], out))
+                !same_bytes(&p->values[in], out) || !may_overwrite(s, k))
                 continue;
             shares[s->out[0]] = shares[in];
             break;

@@ -1,5 +1,6 @@
 #include "plan/memory.h"
 
+#include "ops/fused.h"
 #include "support/test.h"
 
 /* A small generator, so that the test is the same everywhere. */
@@ -75,12 +76,27 @@ TEST(elementwise_steps_write_over_an_input_that_dies) {
                              {.kind = PLAN_PLANNED, .dtype = DTYPE_F32, .rank = 1, .dims = {9}},
                              {.kind = PLAN_CONSTANT, .dtype = DTYPE_F32, .rank = 1, .dims = {9}},
                              {.kind = PLAN_PLANNED, .dtype = DTYPE_F32, .rank = 1, .dims = {9}}};
+    static const int64_t results[] = {4};
+    static const int64_t code[] = {EW_MUL, 4, 0, 0, 0, EW_MUL, 5, 0, 1, 1, EW_ADD, 4, 5, 0, 1};
+    static const int64_t reads_late[] = {EW_MUL, 4, 1, 1, 1, EW_ADD, 4, 4, 0, 1};
+    struct attr attrs[] = {
+        {.name = STR("results"), .kind = ATTR_INTS, .n = 1, .ints = results},
+        {.name = STR("code"), .kind = ATTR_INTS, .n = 5, .ints = code + 10},
+    };
+    const struct attr_list list = {.items = attrs, .n = 2};
     const struct plan_step s[] = {
-        {.op = STR("Elementwise"), .in = in0, .n_in = 1, .out = out0, .n_out = 1},
-        {.op = STR("Elementwise"), .in = in1, .n_in = 2, .out = out1, .n_out = 1}};
+        {.op = STR("Elementwise"), .attrs = list, .in = in0, .n_in = 1, .out = out0, .n_out = 1},
+        {.op = STR("Elementwise"), .attrs = list, .in = in1, .n_in = 2, .out = out1, .n_out = 1}};
     struct plan p = {.values = v, .n_values = 4, .steps = s, .n_steps = 2};
     uint32_t *shares = plan_shares(&p, plan_lifetimes(&p, &a), &a);
     CHECK(shares[1] == 1 && shares[3] == 1);
+    attrs[1] = (struct attr){.name = STR("code"), .kind = ATTR_INTS, .n = 10, .ints = reads_late};
+    shares = plan_shares(&p, plan_lifetimes(&p, &a), &a);
+    CHECK_EQ(shares[3], 3);
+    attrs[1] = (struct attr){.name = STR("code"), .kind = ATTR_INTS, .n = 15, .ints = code};
+    shares = plan_shares(&p, plan_lifetimes(&p, &a), &a);
+    CHECK_EQ(shares[3], 3); /* register 4 is written first, and input 0 read after */
+    attrs[1] = (struct attr){.name = STR("code"), .kind = ATTR_INTS, .n = 5, .ints = code + 10};
     v[3].dtype = DTYPE_BF16;
     shares = plan_shares(&p, plan_lifetimes(&p, &a), &a);
     CHECK_EQ(shares[3], 3);
