@@ -2,7 +2,10 @@
  *
  * Output pixels whose row and column leave the same rest by the strides (a phase) meet the same taps of
  * the window, at fixed distances from a pixel of the input: for each phase it is a convolution with
- * stride 1, whose results lie SW pixels apart. Weights are packed phase by phase. */
+ * stride 1, whose results lie SW pixels apart. Weights are packed phase by phase.
+ *
+ * Where windows neither overlap nor leave gaps (a window as large as the strides, no padding) all phases
+ * are one product with KH * KW * M columns, whose rows are then laid side by side. */
 #ifndef KERNELS_SIMD_CONV_TRANSPOSE2D_H
 #define KERNELS_SIMD_CONV_TRANSPOSE2D_H
 
@@ -27,6 +30,18 @@ static bool deconv_accepts(const struct kernel_call *c) {
     return fits && w->dtype == x->dtype && w->data && x->rank == 4 && w->rank == 4 &&
            image_is_float(c->out[0]) && attr_int(c->attrs, "group", 1) == 1 &&
            !attr_find(c->attrs, "output_shape") && image_pads_are_given(c->attrs);
+}
+
+/* Windows tile the output: the joined product. The size of the image may be unknown. */
+static bool deconv_is_joined(const struct kernel_call *c) {
+    const struct tensor *w = c->in[1];
+    struct window g = window_of(c, w->dims[1], w->dims[2]);
+    size_t n;
+    const int64_t *extra = attr_ints(c->attrs, "output_padding", &n);
+    bool has_extra = extra && n == 2 && (extra[0] || extra[1]);
+    bool fits = g.kh == g.sh && g.kw == g.sw && g.dh == 1 && g.dw == 1 && !has_extra;
+    bool is_whole = g.size == 4 || g.c % LEVEL(tile_bf16).group == 0;
+    return fits && is_whole && !g.top && !g.left && !g.bottom && !g.right;
 }
 
 static int64_t divide_up(int64_t a, int64_t b) {
@@ -79,11 +94,19 @@ static size_t deconv_tap_size(const struct kernel_call *c) {
 
 static size_t deconv_packed_size(const struct kernel_call *c, size_t input) {
     const struct tensor *w = c->in[1];
+    if (input == 1 && deconv_is_joined(c))
+        return LEVEL(gemm_packed_size)(deconv_kind(c->in[0]), w->dims[0],
+                                       w->dims[1] * w->dims[2] * w->dims[3]);
     return input == 1 ? deconv_tap_size(c) * (size_t)(w->dims[1] * w->dims[2]) : 0;
 }
 
 static void deconv_pack(const struct kernel_call *c, size_t input, void *to) {
     const struct tensor *w = c->in[input];
+    if (deconv_is_joined(c)) { /* w [C, KH, KW, M] is [K, N] as it is */
+        int64_t cols = w->dims[1] * w->dims[2] * w->dims[3];
+        LEVEL(gemm_pack)(deconv_kind(c->in[0]), w->data, w->dims[0], cols, cols, 1, 0, cols, to);
+        return;
+    }
     struct deconv p = deconv_of(c);
     const struct window *g = &p.g;
     int64_t k = w->dims[0], m = w->dims[3], size = p.kind->size, at = 0, offset;
@@ -104,7 +127,19 @@ static void deconv_pack(const struct kernel_call *c, size_t input, void *to) {
     }
 }
 
+/* Floats of a line of joined products [W, KH * KW * M] with slack, and of a line of results. */
+static void deconv_room(const struct window *g, int64_t *products, int64_t *line) {
+    *products = (g->w * g->kh * g->kw * g->oc + 2 * VL) / VL * VL;
+    *line = (g->ow * g->oc + 2 * VL) / VL * VL;
+}
+
 static size_t deconv_scratch(const struct kernel_call *c, unsigned n_threads) {
+    if (deconv_is_joined(c)) {
+        struct window g = window_of(c, c->in[1]->dims[1], c->in[1]->dims[2]);
+        int64_t products, line;
+        deconv_room(&g, &products, &line);
+        return (size_t)(products + line) * sizeof(float) * n_threads;
+    }
     struct deconv p = deconv_of(c);
     size_t taps = (size_t)(p.g.kh * p.g.kw) * sizeof(int64_t) + 63;
     return p.image + taps / 64 * 64 * n_threads;
@@ -129,9 +164,63 @@ static void deconv_phase(const struct deconv *p, struct gemm *m, int64_t py, int
     m->x = x;
 }
 
+/* Lays `part` sums of each of w pixels side by side and adds the bias [m]. */
+static void deconv_interleave(const float *sums, int64_t step, int64_t part, int64_t w,
+                              const float *bias, int64_t m, float *row) {
+    if (part < VL) {
+        for (int64_t i = 0; i < w; i++)
+            for (int64_t j = 0; j < part; j++)
+                *row++ = sums[i * step + j] + (bias ? bias[m == 1 ? 0 : j % m] : 0);
+        return;
+    }
+    for (int64_t i = 0; i < w; i++)
+        for (int64_t k = 0; k < part; k += m, row += m)
+            for (int64_t j = 0; j < m; j += VL) {
+                vf b = bias ? vf_load_as(false, bias, j, m - j) : vf_set(0);
+                vf_store_as(false, row, j, vf_load_as(false, sums + i * step + k, j, m - j) + b,
+                            m - j);
+            }
+}
+
+/* Each line of the input makes SH lines of the output. */
+static status deconv_run_joined(const struct kernel_call *c, const struct kernel_team *t) {
+    static const int64_t no_tap = 0;
+    const struct tensor *bias = c->n_in > 2 ? c->in[2] : NULL;
+    struct window g = window_of(c, c->in[1]->dims[1], c->in[1]->dims[2]);
+    int64_t products, line, from, to, part = g.kw * g.oc, cols = g.kh * part;
+    deconv_room(&g, &products, &line);
+    float *sums = (float *)c->scratch + (products + line) * t->thread, *row = sums + products;
+    struct gemm m = {
+        .kind = deconv_kind(c->in[0]),
+        .n = cols,
+        .per_line = INT64_MAX,
+        .step = g.c * g.size,
+        .taps = &no_tap,
+        .n_taps = 1,
+        .k = g.c,
+        .w = c->in[1]->data,
+        .tail = {.y = sums, .ld_y = cols},
+    };
+    struct tail tail;
+    LEVEL(tail_init)(&tail, c->attrs, c->n_in > 3 ? c->in[3] : NULL, c->out[0], g.ow * g.oc);
+    kernel_share(t, g.batch * g.h, 1, &from, &to);
+    for (int64_t i = from; i < to; i++) {
+        m.x = (const char *)c->in[0]->data + i * g.w * g.c * g.size;
+        LEVEL(gemm_run)(&m, 0, g.w, 0, cols);
+        for (int64_t y = 0; y < g.kh; y++) {
+            deconv_interleave(sums + y * part, cols, part, g.w, bias ? bias->data : NULL, g.oc,
+                              row);
+            LEVEL(tail_run)(&tail, row, 0, i * g.kh + y, 1, 0, g.ow * g.oc);
+        }
+    }
+    return STATUS_OK;
+}
+
 static status deconv_run(const struct kernel_call *c, const struct kernel_team *t,
                          struct error *err) {
     (void)err;
+    if (deconv_is_joined(c))
+        return deconv_run_joined(c, t);
     struct deconv p = deconv_of(c);
     const struct window *g = &p.g;
     const struct tensor *bias = c->n_in > 2 ? c->in[2] : NULL;
