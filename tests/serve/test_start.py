@@ -1,5 +1,6 @@
 """How `culmen serve` starts, what it says when it cannot, and how it ends."""
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -92,6 +93,30 @@ def test_a_taken_port_is_named(start_serve, models):
 def test_no_room_in_the_cache_is_named(start_serve, models):
     code, log = ended(start_serve(f"--model-repository={models}", env={"CULMEN_CACHE_DIR": "/proc/no"}))
     assert code == 1 and "CULMEN_CACHE_DIR" in log and "/proc/no" in log
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A folder with room for 64 kB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mount is not allowed here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tiny_disk, start_serve, models):
+    twins.put(models, "wide", 1, twins.wide(256))
+    code, log = ended(start_serve(f"--model-repository={models}", env={"CULMEN_CACHE_DIR": str(tiny_disk)}))
+    assert code == 1 and "wide" in log and "No space left on device" in log
+    assert [path.suffix for path in tiny_disk.iterdir()] == [".plan"]  # of the model that fits
+    server = start_serve(f"--model-repository={models}", "--exit-on-error=false",
+                         env={"CULMEN_CACHE_DIR": str(tiny_disk)}).wait()
+    assert server.call("/v2/models/one/ready")[0] == 200 and server.call("/v2/models/wide/ready")[0] == 400
 
 
 def test_listens_on_loopback_unless_called_tritonserver(start_serve, models, tmp_path, plan_cache):

@@ -72,6 +72,8 @@ def test_several_inputs_take_objects_by_name(container):
     ({"instances": [["a", "b", "c"]]}, "input 'x'"),
     ({"instances": [[1, 2]]}, "unexpected shape for input 'x'"),
     ({"instances": [{"z": 1}]}, '"z", which is no input'),
+    ({"instance": [[1, 2, 3]]}, 'neither "instances"'),
+    ([], "no JSON object"),
 ])
 def test_bad_instances_are_invalid_arguments(container, body, text):
     status, answer = predict(container(ONE), body)

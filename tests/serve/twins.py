@@ -47,6 +47,15 @@ def version(number):
     return m.bytes()
 
 
+def wide(n):
+    """A matrix of n x n, so a plan of 4 n n bytes and more."""
+    m = Model("wide", opset=14)
+    m.input("x", FLOAT, ["batch", n])
+    m.output("y", FLOAT, ["batch", n])
+    m.node("MatMul", ["x", m.floats("w", [n, n], [1.0] * (n * n))], "y")
+    return m.bytes()
+
+
 def put(folder, model, number, data):
     path = pathlib.Path(folder) / model / str(number)
     path.mkdir(parents=True, exist_ok=True)

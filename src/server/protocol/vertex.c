@@ -244,19 +244,31 @@ static void predict_answer(struct exchange *x) {
 
 /* --- the predict route --- */
 
-/* Looks for "instances" at the top of a JSON object; leaves the reader before its value. */
-static bool find_instances(struct json_reader *r) {
+enum predict_kind { PREDICT_INSTANCES, PREDICT_INPUTS, PREDICT_NEITHER };
+
+/* What the top of the JSON object has first; leaves the reader before the value of "instances". */
+static enum predict_kind predict_kind(struct json_reader *r) {
     struct json_string key;
-    if (json_peek(r) != JSON_OBJECT || !json_enter_object(r))
-        return false;
+    if (!json_enter_object(r))
+        return PREDICT_NEITHER;
     while (json_next_member(r, &key)) {
         if (json_string_is(key, STR("instances")))
-            return true;
+            return PREDICT_INSTANCES;
         if (json_string_is(key, STR("inputs")))
-            return false;
+            return PREDICT_INPUTS;
         json_skip(r, NULL);
     }
-    return false;
+    return PREDICT_NEITHER;
+}
+
+static void refuse_neither(struct exchange *x, const struct json_reader *r) {
+    struct error err = {0};
+    if (r->problem)
+        error_set(&err, STATUS_INVALID_ARGUMENT, "the body is no JSON object: %s", r->err->text);
+    else
+        error_set(&err, STATUS_INVALID_ARGUMENT,
+                  "the body has neither \"instances\" (Vertex AI) nor \"inputs\" (KServe v2)");
+    reply_error(x, err.code, err.text);
 }
 
 static void predict_body_done(struct exchange *x) {
@@ -264,8 +276,15 @@ static void predict_body_done(struct exchange *x) {
     struct error err = {0}, reader_error = {0};
     struct json_reader r;
     json_reader_init(&r, x->body, &reader_error);
-    if (!find_instances(&r)) {
+    enum predict_kind kind = PREDICT_INPUTS; /* a packed body is v2's */
+    if (!exchange_header(x, STR("Content-Encoding")).n)
+        kind = predict_kind(&r);
+    if (kind == PREDICT_INPUTS) {
         infer_body_done(x);
+        return;
+    }
+    if (kind == PREDICT_NEITHER) {
+        refuse_neither(x, &r);
         return;
     }
     struct infer_call *c = infer_call_new(route, x, predict_answer);

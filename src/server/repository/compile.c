@@ -265,9 +265,12 @@ status plan_compile(const struct compile_limits *limits, const char *onnx_path,
                              strerror(errno));
         while (flock(lock, LOCK_EX) != 0 && errno == EINTR)
             ;
+        status code = STATUS_OK;
         if (access(plan_path, R_OK) != 0)
-            TRY(compile_locked(limits, onnx_path, args, plan_path, err));
+            code = compile_locked(limits, onnx_path, args, plan_path, err);
         unlink(lock_path);
+        if (code != STATUS_OK)
+            return code;
     }
     memcpy(out, plan_path, PATH_MAX);
     return STATUS_OK;
