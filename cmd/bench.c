@@ -7,13 +7,14 @@
 #include "base/clock.h"
 #include "command.h"
 #include "model.h"
+#include "plan/plan.h"
 
 static struct {
     const char *precision, *isa;
     struct option_list inputs, shapes;
     int64_t threads;
     double duration;
-    bool json;
+    bool json, profile;
 } o = {.threads = 1, .duration = 3};
 
 static const struct option options[] = {
@@ -25,6 +26,7 @@ static const struct option options[] = {
     {"duration", 'd', OPTION_REAL, &o.duration, "SECONDS", "default 3"},
     {"precision", 0, OPTION_TEXT, &o.precision, "P", "of a .onnx model: fp32 (default) or bf16"},
     {"isa", 0, OPTION_TEXT, &o.isa, "LEVEL", "of a .onnx model: highest instruction set to use"},
+    {"profile", 0, OPTION_FLAG, &o.profile, NULL, "also shows the time of each kind of step"},
     {"json", 0, OPTION_FLAG, &o.json, NULL, "as JSON"},
 };
 
@@ -34,6 +36,44 @@ static const struct usage usage = {
     "  culmen bench model.plan --threads=2 --duration=10\n"
     "  culmen bench http://127.0.0.1:8000/v2/models/minilm --threads=16 --json",
     options, ARRAY_LEN(options)};
+
+struct kind {
+    str op, kernel;
+    uint32_t n;
+    int64_t ns;
+};
+
+static int compare_kinds(const void *a, const void *b) {
+    int64_t x = ((const struct kind *)a)->ns, y = ((const struct kind *)b)->ns;
+    return x > y ? -1 : x < y;
+}
+
+/* Steps of the same operator and kernel in one line, the slowest kind first. */
+static void print_profile(const struct session *s, const struct plan *p, uint64_t n_runs) {
+    struct arena a CLEANUP(arena_release) = {0};
+    const int64_t *times = session_step_times(s);
+    struct kind *kinds = arena_array(&a, struct kind, p->n_steps + 1);
+    size_t n = 0;
+    int64_t all = 0;
+    for (uint32_t i = 0; i < p->n_steps; i++) {
+        size_t k = 0;
+        while (k < n && !(str_eq(kinds[k].op, p->steps[i].op) &&
+                          str_eq(kinds[k].kernel, p->steps[i].kernel)))
+            k++;
+        if (k == n)
+            kinds[n++] = (struct kind){.op = p->steps[i].op, .kernel = p->steps[i].kernel};
+        kinds[k].n++;
+        kinds[k].ns += times[i];
+        all += times[i];
+    }
+    qsort(kinds, n, sizeof *kinds, compare_kinds);
+    printf("%-20s %-32s %6s %12s %7s\n", "op", "kernel", "steps", "ms per run", "share");
+    for (size_t k = 0; k < n; k++)
+        printf("%-20.*s %-32.*s %6u %12.4f %6.1f%%\n", STR_ARG(kinds[k].op),
+               STR_ARG(kinds[k].kernel), kinds[k].n,
+               (double)kinds[k].ns / NS_PER_MS / (double)n_runs,
+               all ? 100 * (double)kinds[k].ns / (double)all : 0);
+}
 
 static status bench_plan(struct bench_samples *samples, double *seconds, const char *path,
                          struct error *err) {
@@ -45,14 +85,17 @@ static status bench_plan(struct bench_samples *samples, double *seconds, const c
     const struct option_list none = {0};
     TRY(model_parse_options(&how, o.precision, o.isa, &none, err));
     TRY(model_open(&m, path, &how, err));
-    const struct session_options with = {.n_threads = (unsigned)o.threads, .name = "bench"};
+    const struct session_options with = {
+        .n_threads = (unsigned)o.threads, .name = "bench", .keeps_times = o.profile};
     TRY(session_new(&s, m.engine, &with, err));
     TRY(model_set_inputs(s, m.engine, &o.inputs, &o.shapes, &a, err));
     const struct clock *clock = clock_system();
     int64_t start = clock_now(clock);
-    do
+    uint64_t n_warm_ups = 0;
+    do {
         TRY(session_run(s, err));
-    while (clock_now(clock) - start < WARM_UP_NS);
+        n_warm_ups++;
+    } while (clock_now(clock) - start < WARM_UP_NS);
 
     start = clock_now(clock);
     int64_t now = start, end = start + (int64_t)(o.duration * NS_PER_S);
@@ -63,6 +106,8 @@ static status bench_plan(struct bench_samples *samples, double *seconds, const c
         bench_add(samples, now - before);
     }
     *seconds = (double)(now - start) / NS_PER_S;
+    if (o.profile && !o.json)
+        print_profile(s, engine_plan(m.engine), samples->n_runs + n_warm_ups);
     return STATUS_OK;
 }
 

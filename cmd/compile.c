@@ -17,7 +17,8 @@ static const struct option options[] = {
     {"output", 'o', OPTION_TEXT, &o.output, "FILE", "where the plan goes", .is_required = true},
     {"precision", 0, OPTION_TEXT, &o.precision, "P", "fp32 (default) or bf16"},
     {"shape", 0, OPTION_LIST, &o.shapes, "NAME:DIMS",
-     "fixes an input's dims: ids:1x128; ? leaves one free; may be given several times"},
+     "fixes an input's dims: ids:1x128; ? leaves one free, 1..64 within a range; may be given "
+     "several times"},
     {"isa", 0, OPTION_TEXT, &o.isa, "LEVEL",
      "highest instruction set to use: generic, avx2, avx512, avx512-bf16, amx (default: this "
      "machine's)"},

@@ -49,6 +49,21 @@ status precision_parse(precision *out, str name, struct error *err) {
                      STR_ARG(str_slice(name, 0, 40)));
 }
 
+/* "128", "?" or "1..64". */
+static bool parse_dim(struct compile_shape *out, str word) {
+    size_t d = out->rank++;
+    out->dims[d] = -1;
+    if (str_eq(word, STR("?")))
+        return true;
+    ptrdiff_t dot = str_find(word, '.');
+    if (dot < 0)
+        return str_to_int64(word, &out->dims[d]) && out->dims[d] >= 0 && out->dims[d] <= INT32_MAX;
+    return str_starts(str_slice(word, (size_t)dot, word.n), STR("..")) &&
+           str_to_int64(str_slice(word, 0, (size_t)dot), &out->min[d]) &&
+           str_to_int64(str_slice(word, (size_t)dot + 2, word.n), &out->max[d]) &&
+           out->min[d] >= 1 && out->max[d] >= out->min[d] && out->max[d] <= INT32_MAX;
+}
+
 status compile_shape_parse(struct compile_shape *out, const char *text, struct error *err) {
     str whole = str_from_c(text);
     ptrdiff_t colon = str_find_last(whole, ':');
@@ -63,12 +78,10 @@ status compile_shape_parse(struct compile_shape *out, const char *text, struct e
         if (out->rank == TENSOR_RANK_MAX)
             return error_set(err, STATUS_INVALID_ARGUMENT,
                              "shape \"%.100s\": wanted at most %d dims", text, TENSOR_RANK_MAX);
-        int64_t *d = &out->dims[out->rank++];
-        if (str_eq(word, STR("?")))
-            *d = -1;
-        else if (!str_to_int64(word, d) || *d < 0 || *d > INT32_MAX)
+        if (!parse_dim(out, word))
             return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "shape \"%.100s\": wanted a number or ? as dim %zu, found \"%.*s\"",
+                             "shape \"%.100s\": wanted a number, a range like 1..64 or ? as dim "
+                             "%zu, found \"%.*s\"",
                              text, out->rank - 1, STR_ARG(str_slice(word, 0, 40)));
     }
     return STATUS_OK;
@@ -104,6 +117,24 @@ static status print_imported(const struct compiled *c, struct error *err) {
     return STATUS_OK;
 }
 
+/* Ranges of --shape go to the symbols of the input's dims. */
+static status set_ranges(struct graph *g, const struct compile_shape *s, struct error *err) {
+    const struct value *v = graph_find(g, s->input); /* an input: the importer has checked */
+    for (size_t d = 0; v && d < s->rank; d++) {
+        if (s->max[d] == 0)
+            continue;
+        dim x = v->info.dims[d];
+        if (!dim_is_expr(x) || g->pool.exprs[x - DIM_EXPR].op != DIM_SYMBOL)
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "--shape: dim %zu of \"%.*s\" is not free", d,
+                             STR_ARG(str_slice(s->input, 0, 100)));
+        struct dim_symbol *symbol = &g->pool.symbols[g->pool.exprs[x - DIM_EXPR].a];
+        symbol->min = s->min[d];
+        symbol->max = s->max[d];
+    }
+    return STATUS_OK;
+}
+
 static status import(struct compiled *c, struct error *err) {
     begin_phase(c, "read");
     TRY(onnx_model_open(&c->model, c->path, err));
@@ -117,6 +148,8 @@ static status import(struct compiled *c, struct error *err) {
     }
     const struct import_options options = {.shapes = shapes, .n_shapes = c->options->n_shapes};
     TRY(import_onnx(&c->graph, &c->arena, c->model, &options, &c->diagnostics, err));
+    for (size_t i = 0; i < c->options->n_shapes; i++)
+        TRY(set_ranges(c->graph, &c->options->shapes[i], err));
     count_ops(c->graph, c->ops_before);
     return print_imported(c, err);
 }

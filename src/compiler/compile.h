@@ -21,11 +21,12 @@ typedef enum precision { PRECISION_FP32, PRECISION_BF16 } precision;
 const char *precision_name(precision p); /* "fp32" */
 NODISCARD status precision_parse(precision *out, str name, struct error *err);
 
-/* --shape=NAME:1x128. */
+/* --shape=NAME:1x128, or with the range of a dim that stays free: NAME:1..64x128. */
 struct compile_shape {
     str input;
     size_t rank;
-    int64_t dims[TENSOR_RANK_MAX]; /* -1 ("?"): as the model says */
+    int64_t dims[TENSOR_RANK_MAX];                      /* -1 ("?"): as the model says */
+    int64_t min[TENSOR_RANK_MAX], max[TENSOR_RANK_MAX]; /* max 0: no range is given */
 };
 NODISCARD status compile_shape_parse(struct compile_shape *out, const char *text,
                                      struct error *err);

@@ -75,6 +75,7 @@ struct session_options {
     unsigned n_threads; /* 0: 1 */
     const char *name;   /* of the team's threads; NULL: "session" */
     size_t memory_max;  /* most bytes for values between steps; 0: three quarters of the machine */
+    bool keeps_times;   /* session_step_times() */
 };
 
 /* Takes a reference to `e`, starts the team's threads (n_threads - 1). */
@@ -111,6 +112,10 @@ NODISCARD status session_run(struct session *s, struct error *err);
 /* Output i. After session_bind(): dtype, dims (-1: depends on data) and size, data NULL. After
  * session_run(): all of it, until the next call that changes the session. */
 const struct tensor *session_output(const struct session *s, size_t i);
+
+/* Nanoseconds that each step of the plan has taken in all runs, as thread 0 saw it; NULL without
+ * keeps_times. */
+const int64_t *session_step_times(const struct session *s);
 
 size_t session_memory(const struct session *s); /* bytes mapped for values between steps */
 

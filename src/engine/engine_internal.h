@@ -84,6 +84,8 @@ struct session {
     struct arena shapes;  /* of shape functions, reset by each use */
     int64_t *symbols;     /* [n_symbols] scratch of session_bind() */
 
+    int64_t *step_ns; /* [n_steps], or NULL */
+
     /* The run in progress. */
     struct op_value *operand_values; /* [n_values] operands of shape functions */
     struct error *errors;            /* [n_threads] */

@@ -1,6 +1,7 @@
 /* run.c - the steps of a plan, walked by all threads of the session's team at once. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/engine_internal.h"
 
 /* Elements that kernels read must be aligned; a caller's bytes may not be. */
@@ -138,7 +139,9 @@ static void run_steps(void *arg, unsigned thread) {
                                      .barrier = team_barrier,
                                      .barrier_arg = s->team};
     bool has_failed = false; /* this thread, since the last barrier */
-    bool is_behind = false;  /* thread 0 has done something that the others have not waited for */
+    int64_t *times = thread == 0 ? s->step_ns : NULL;
+    int64_t before = times ? clock_now(clock_system()) : 0;
+    bool is_behind = false; /* thread 0 has done something that the others have not waited for */
     for (uint32_t i = 0; i < e->plan.n_steps; i++) {
         const struct engine_step *step = &e->steps[i];
         struct error *err = &s->errors[thread];
@@ -168,6 +171,11 @@ static void run_steps(void *arg, unsigned thread) {
             has_failed = finish_dynamic(s, i, err) != STATUS_OK;
         if (has_failed && !atomic_load(&s->failed))
             fail_step(s, thread, i);
+        if (times) {
+            int64_t now = clock_now(clock_system());
+            times[i] += now - before;
+            before = now;
+        }
     }
 }
 

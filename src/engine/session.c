@@ -86,6 +86,8 @@ status session_new(struct session **out, struct engine *e, const struct session_
         s->bindings[i].symbols = arena_array(a, int64_t, p->n_symbols);
         s->bindings[i].values = arena_array(a, struct bound_value, p->n_values);
     }
+    if (options->keeps_times)
+        s->step_ns = arena_array(a, int64_t, p->n_steps + 1);
     s->errors = arena_array(a, struct error, n_threads);
     TRY(team_new(&s->team, n_threads, options->name ? options->name : "session", err));
     *out = TAKE(s);
@@ -301,4 +303,8 @@ const struct tensor *session_output(const struct session *s, size_t i) {
 
 size_t session_memory(const struct session *s) {
     return s->memory.size + s->dynamic.size;
+}
+
+const int64_t *session_step_times(const struct session *s) {
+    return s->step_ns;
 }
