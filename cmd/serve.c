@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "command.h"
 #include "server/serve.h"
 
@@ -318,10 +319,49 @@ static void set_defaults(int argc, char *const *argv) {
     o.allow_vertex = has_aip && !is_inherited;
 }
 
-static void wait_for_end(const sigset_t *signals) {
+/* Waits for SIGTERM or SIGINT on a thread of its own. Before the server has started there is
+ * nothing to drain, and loading may take long: the program ends at once. */
+struct end {
+    sigset_t signals;
+    struct mutex lock;
+    struct cond changed;
+    bool has_started, has_come;
+};
+
+static void wait_for_end(void *arg) {
+    struct end *e = arg;
     int number = 0;
-    sigwait(signals, &number);
+    sigwait(&e->signals, &number);
     log_info("serve", "signal received", "signal=%d", number);
+    mutex_lock(&e->lock);
+    if (!e->has_started)
+        _exit(EXIT_OK);
+    e->has_come = true;
+    cond_signal(&e->changed);
+    mutex_unlock(&e->lock);
+}
+
+static status end_watch(struct end *e, struct error *err) {
+    pthread_t thread;
+    sigemptyset(&e->signals);
+    sigaddset(&e->signals, SIGTERM);
+    sigaddset(&e->signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &e->signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    mutex_init(&e->lock);
+    cond_init(&e->changed);
+    TRY(thread_start(&thread, "signals", wait_for_end, e, err));
+    pthread_detach(thread);
+    return STATUS_OK;
+}
+
+static void end_await(struct end *e) {
+    mutex_lock(&e->lock);
+    e->has_started = true;
+    while (!e->has_come)
+        cond_wait(&e->changed, &e->lock);
+    mutex_unlock(&e->lock);
+    pthread_sigmask(SIG_UNBLOCK, &e->signals, NULL); /* a second signal ends at once */
 }
 
 int cmd_serve(int argc, char **argv) {
@@ -337,23 +377,20 @@ int cmd_serve(int argc, char **argv) {
     if (o.ignored.n)
         log_warn("serve", "flags without effect in this server", "count=%zu", o.ignored.n);
 
-    /* Before any thread starts: the signals are for wait_for_end() alone. */
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
-
+    static struct end end;
     struct error err = {0};
     struct serve_options s;
     struct serve *serve = NULL;
-    if (fill(&s, is_triton, &err) != STATUS_OK || serve_start(&serve, &s, &err) != STATUS_OK) {
+    status code = end_watch(&end, &err);
+    if (code == STATUS_OK)
+        code = fill(&s, is_triton, &err);
+    if (code == STATUS_OK)
+        code = serve_start(&serve, &s, &err);
+    if (code != STATUS_OK) {
         fprintf(stderr, "error: %s\n", err.text);
         return EXIT_FAILED;
     }
-    wait_for_end(&signals);
-    pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second one ends at once */
+    end_await(&end);
     alarm((unsigned)(o.exit_timeout_secs + STOP_GRACE_S));
     serve_stop(serve);
     return EXIT_OK;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/thread.h"
@@ -16,7 +17,7 @@
 
 static const struct backend *const backends[] = {&plan_backend};
 
-enum { EXPIRE_INTERVAL_MS = 5, SERVE_MODELS_MAX = REPOSITORY_MODELS_MAX };
+enum { EXPIRE_INTERVAL_MS = 5 };
 
 struct serve {
     struct repository *repository;
@@ -167,13 +168,28 @@ static void caller_release(const struct model_caller *c, struct model_ref *m) {
 
 /* --- start and end --- */
 
-static void add_listen(struct server_listen *listens, size_t *n, const struct serve_listen *l,
-                       void (*handle)(void *arg, struct exchange *x), struct service *service) {
-    if (l->address || l->fd >= 0)
-        listens[(*n)++] = (struct server_listen){.address = l->fd >= 0 ? NULL : l->address,
-                                                 .fd = l->fd,
-                                                 .handle = handle,
-                                                 .arg = service};
+/* One listener, opened here so that an error can name its service. */
+static status add_listen(struct server_listen *listens, size_t *n, const struct serve_listen *l,
+                         const char *service, void (*handle)(void *arg, struct exchange *x),
+                         struct error *err) {
+    struct net_address address;
+    struct error inner = {0};
+    int fd = l->fd;
+    if (!l->address && fd < 0)
+        return STATUS_OK;
+    if (fd < 0) {
+        status code = net_address_parse(&address, str_from_c(l->address), &inner);
+        if (code == STATUS_OK)
+            code = net_listen(&fd, &address, &inner);
+        if (code == STATUS_ALREADY_EXISTS)
+            return error_set(err, STATUS_UNAVAILABLE,
+                             "failed to start %s service: Unavailable - Socket '%s' already in use",
+                             service, l->address);
+        if (code != STATUS_OK)
+            return error_set(err, code, "failed to start %s service: %s", service, inner.text);
+    }
+    listens[(*n)++] = (struct server_listen){.fd = fd, .handle = handle};
+    return STATUS_OK;
 }
 
 static int default_loops(void) {
@@ -182,23 +198,7 @@ static int default_loops(void) {
     return n < 1 ? 1 : n > 8 ? 8 : n;
 }
 
-static status listen_all(struct serve *s, const struct serve_options *o, struct error *err) {
-    struct server_listen listens[SERVER_LISTENS_MAX];
-    size_t n = 0;
-    add_listen(listens, &n, &o->http,
-               o->http.fd >= 0 ? service_handle_replica : service_handle_http, &s->service);
-    add_listen(listens, &n, &o->vertex, service_handle_vertex, &s->service);
-    add_listen(listens, &n, &o->metrics, service_handle_metrics, &s->service);
-    if (n == 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "every endpoint is turned off");
-    struct server_options options = {.listens = listens,
-                                     .n_listens = n,
-                                     .n_loops = o->n_loops ? o->n_loops : default_loops(),
-                                     .loop_started = service_loop_started,
-                                     .loop_ending = service_loop_ending};
-    status code = server_start(&s->net, &options, err);
-    if (code != STATUS_OK)
-        return error_wrap(err, code, "failed to start HTTP service: Unavailable -");
+static void log_started(const struct serve *s, const struct server_listen *listens, size_t n) {
     for (size_t i = 0; i < n; i++) {
         char text[NET_ADDRESS_TEXT_SIZE];
         log_info("serve", "started", "service=%s address=%s",
@@ -207,6 +207,32 @@ static status listen_all(struct serve *s, const struct serve_options *o, struct 
                                                               : "http",
                  net_address_format(server_address(s->net, i), text));
     }
+}
+
+static status listen_all(struct serve *s, const struct serve_options *o, struct error *err) {
+    struct server_listen listens[SERVER_LISTENS_MAX];
+    size_t n = 0;
+    status code = add_listen(listens, &n, &o->http, "HTTP",
+                             o->http.fd >= 0 ? service_handle_replica : service_handle_http, err);
+    if (code == STATUS_OK)
+        code = add_listen(listens, &n, &o->vertex, "Vertex AI", service_handle_vertex, err);
+    if (code == STATUS_OK)
+        code = add_listen(listens, &n, &o->metrics, "Metrics", service_handle_metrics, err);
+    if (code == STATUS_OK && n == 0)
+        code = error_set(err, STATUS_INVALID_ARGUMENT, "every endpoint is turned off");
+    for (size_t i = 0; i < n; i++) {
+        listens[i].arg = &s->service;
+        if (code != STATUS_OK)
+            close(listens[i].fd);
+    }
+    TRY(code);
+    struct server_options options = {.listens = listens,
+                                     .n_listens = n,
+                                     .n_loops = o->n_loops ? o->n_loops : default_loops(),
+                                     .loop_started = service_loop_started,
+                                     .loop_ending = service_loop_ending};
+    TRY(server_start(&s->net, &options, err));
+    log_started(s, listens, n);
     return STATUS_OK;
 }
 

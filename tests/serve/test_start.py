@@ -87,7 +87,28 @@ def test_a_taken_port_is_named(start_serve, models):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, log = ended(start_serve(f"--model-repository={models}", f"--http-port={port}"))
-    assert code == 1 and f"127.0.0.1:{port}" in log and "in use" in log
+    assert code == 1
+    assert f"failed to start HTTP service: Unavailable - Socket '127.0.0.1:{port}' already in use" in log
+
+
+def test_a_model_in_two_repositories_is_refused(start_serve, models, tmp_path):
+    other = tmp_path / "other"
+    twins.put(other, "one", 1, twins.identity([("x", "y", FLOAT, ["batch", 4])]))
+    twins.put(other, "two", 1, twins.identity([("x", "y", FLOAT, ["batch", 4])]))
+    server = start_serve(f"--model-repository={models}", f"--model-repository={other}", "--exit-on-error=false").wait()
+    assert server.call("/v2/models/two/ready")[0] == 200 and server.call("/v2/models/one/ready")[0] == 400
+    assert "not unique across all model repositories" in server.log()
+
+
+def test_sigterm_while_models_load_ends_at_once(start_serve, models):
+    fifo = models / "slow/1/model.onnx"
+    fifo.parent.mkdir(parents=True)
+    os.mkfifo(fifo)  # whoever reads it waits for a writer that never comes
+    server = start_serve(f"--model-repository={models}")
+    end = time.time() + 20
+    while "loading" not in server.log() and time.time() < end:
+        time.sleep(0.01)
+    assert server.stop() == 0
 
 
 def test_no_room_in_the_cache_is_named(start_serve, models):

@@ -12,7 +12,6 @@ enum {
     INFER_INPUTS_MAX = MODEL_TENSORS_MAX, /* inputs of one request */
     INFER_PARAMETERS_MAX = 64,
     INFER_SMALL_TENSOR = 4096, /* bytes of a tensor that live in the arena */
-    CLASSES_ELEMENTS_MAX = 1000000
 };
 
 /* What the client wants done with one output. */

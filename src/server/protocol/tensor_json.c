@@ -118,9 +118,10 @@ status tensor_classify(struct tensor *t, const struct model_spec *m, const struc
                          dtype_kserve_name(t->dtype));
     int64_t n_elements = tensor_n_elements(t);
     int64_t n_rows = m->max_batch_size > 0 && t->rank > 0 ? t->dims[0] : 1;
-    if (n_elements < 0 || n_elements > 1000000)
+    if (n_elements < 0 || n_elements > CLASSES_ELEMENTS_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "classification is limited to tensors of 1000000 elements");
+                         "classification is limited to tensors of %d elements",
+                         CLASSES_ELEMENTS_MAX);
     size_t n_row = n_rows > 0 ? (size_t)(n_elements / n_rows) : 0;
     size_t n_classes = n < n_row ? (size_t)n : n_row;
     struct buffer *out = arena_new(a, struct buffer);

@@ -5,6 +5,8 @@
 #include "base/buffer.h"
 #include "server/backend/backend.h"
 
+enum { CLASSES_ELEMENTS_MAX = 1000000 /* of a tensor whose classes are asked for */ };
+
 /* Appends "[1,2,3]": flat, row-major; NaN and infinities bare, as Triton prints them.
  * INVALID_ARGUMENT: FP16 and BF16, which JSON does not carry. */
 NODISCARD status tensor_write_json(struct buffer *out, const struct tensor *t, struct error *err);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -131,8 +132,8 @@ static void exec_compiler(char *const *argv, int stderr_fd, uint64_t memory_max)
     dup2(null, STDIN_FILENO);
     dup2(null, STDOUT_FILENO);
     dup2(stderr_fd, STDERR_FILENO);
-    for (int fd = 3; fd < 1024; fd++)
-        close(fd);
+    close_range(3, ~0U, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* no compiler without its server */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -46,7 +46,6 @@ const char *model_state_name(model_state s);
 #define FLAT_MODEL_NAME "model"
 
 enum {
-    REPOSITORY_PATHS_MAX = 16,
     REPOSITORY_MODELS_MAX = 10000,
     REPOSITORY_LOAD_THREADS_MAX = 64,
     DEFAULT_MAX_BATCH_SIZE = 4, /* Triton's, for model.onnx in a repository */

@@ -1,6 +1,7 @@
 #include "server/scheduler/scheduler.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/thread.h"
 #include "support/test.h"
@@ -123,6 +124,32 @@ TEST(scheduler_runs_cheap_models_on_the_pushing_thread) {
     struct call c = {0};
     call_start(&c, s);
     CHECK(atomic_load(&c.is_done));
+}
+
+TEST(scheduler_answers_expired_requests_while_its_instance_is_busy) {
+    CLEANUP(scheduler_freep) struct scheduler *s = NULL;
+    struct scheduler_options o = {.backend = &fake,
+                                  .spec = &model,
+                                  .queue = {.is_batching = true,
+                                            .max_batch_size = 1,
+                                            .preferred = {1},
+                                            .n_preferred = 1,
+                                            .policies = {{.timeout_us = 1000}}},
+                                  .n_instances = 1,
+                                  .clock = clock_system()};
+    CHECK_EQ(scheduler_new(&s, &o, NULL), STATUS_OK);
+    static struct call calls[2];
+    mutex_lock(&gate);
+    call_start(&calls[0], s);
+    usleep(20 * 1000); /* the instance has it and waits at the gate */
+    call_start(&calls[1], s);
+    usleep(20 * 1000);
+    scheduler_expire(s);
+    call_wait(&calls[1]);
+    CHECK_EQ(calls[1].code, STATUS_UNAVAILABLE);
+    mutex_unlock(&gate);
+    call_wait(&calls[0]);
+    CHECK_EQ(calls[0].code, STATUS_OK);
 }
 
 TEST(scheduler_refuses_new_requests_while_it_drains) {
