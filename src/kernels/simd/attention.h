@@ -112,20 +112,20 @@ SIMD_INLINE vf attention_fill(vf v, int64_t n, float value) {
     return vf_load(lanes);
 }
 
-/* (scale * score + mask) log2 e, where `scale` and `broadcast` have the factor, for a vector of keys; n of them are there. */
+/* scale * score + mask for a vector of keys; n of them are there. */
 SIMD_INLINE vf attention_score(const float *s, const float *mask, vf scale, vf broadcast,
                                int64_t n) {
     if (!mask)
         return vf_fma(vf_load(s), scale, broadcast);
     vf m = n >= VL ? vf_load(mask) : vf_load_n(mask, n);
-    return vf_fma(vf_load(s), scale, m * vf_set(LOG2_E));
+    return vf_fma(vf_load(s), scale, m);
 }
 
-/* Turns scores [sk] into 2^(score - max), rounded to bf16 at `weights` or in place; returns their sum. */
+/* Turns scores [sk] into e^(score - max), rounded to bf16 at `weights` or in place; returns their sum. */
 SIMD_INLINE float attention_softmax(const struct attention *a, float *s, const float *mask,
                                     uint16_t *weights) {
-    vf scale = vf_set(a->scale * LOG2_E), max = vf_set(-INFINITY), total = vf_set(0);
-    vf broadcast = vf_set(mask && !a->mask_k ? *mask * LOG2_E : 0);
+    vf scale = vf_set(a->scale), max = vf_set(-INFINITY), total = vf_set(0);
+    vf broadcast = vf_set(mask && !a->mask_k ? *mask : 0);
     const float *row = mask && a->mask_k ? mask : NULL;
     int64_t n = a->sk, whole = n / VL * VL;
     for (int64_t j = 0; j < whole; j += VL) {
@@ -141,7 +141,8 @@ SIMD_INLINE float attention_softmax(const struct attention *a, float *s, const f
     }
     vf top = vf_set(vf_reduce_max(max));
     for (int64_t j = 0; j < n; j += VL) {
-        vf x = vf_max(vf_set(-140), vf_load(s + j) - top); /* NaN stays NaN */
+        /* The factor comes last: masks of -FLT_MAX must not become infinite. NaN stays NaN. */
+        vf x = vf_max(vf_set(-140), (vf_load(s + j) - top) * vf_set(LOG2_E));
         vf e = vf_exp2(x, weights != NULL);
         if (j == whole)
             e = attention_fill(e, n - j, 0);
