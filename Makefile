@@ -29,6 +29,7 @@ endif
 # A kernel folder names the instruction set that its files may use; the rest stays at the baseline.
 # Kernels are optimised in every mode: tests would crawl otherwise.
 $(B)/src/kernels/%.o: private ISA := -O2 -ffp-contract=off
+$(B)/src/kernels/ref/%.o: private ISA := -O3 -ffp-contract=off
 $(B)/src/kernels/generic/%.o: private ISA := -O3
 $(B)/src/kernels/x86/avx2/%.o: private ISA := -O3 -mavx2 -mfma -mf16c
 $(B)/src/kernels/x86/avx512/%.o: private ISA := -O3 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl

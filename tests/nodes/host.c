@@ -3,7 +3,7 @@
  * A request on stdin: text path; u32 n; n tensors. A reply on stdout: u32 status, text message,
  * u32 n, n tensors. A text is u32 size and its bytes; a tensor is a text (its name), u32 ONNX
  * type, u32 rank, i64 dims[rank], u64 size and its bytes. Numbers are little-endian.
- * Usage: host LEVEL DISABLED-PASS... */
+ * Usage: host LEVEL THREADS DISABLED-PASS... */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,9 +80,11 @@ static status compile(struct engine **e, void **plan, const char *path,
     return engine_open_bytes(e, *plan, size, err);
 }
 
+static unsigned n_threads = 1;
+
 static status run(struct session **out, struct engine *e, const struct input *inputs, uint32_t n,
                   struct error *err) {
-    TRY(session_new(out, e, NULL, err));
+    TRY(session_new(out, e, &(struct session_options){.n_threads = n_threads}, err));
     for (uint32_t i = 0; i < n; i++) {
         ptrdiff_t at = engine_find_input(e, inputs[i].name);
         if (at < 0)
@@ -143,8 +145,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "host: %s\n", err.text);
         return 2;
     }
-    options.disabled_passes = argc > 2 ? (const char *const *)(argv + 2) : NULL;
-    options.n_disabled_passes = argc > 2 ? (size_t)(argc - 2) : 0;
+    if (options.isa > isa_host())
+        options.isa = isa_host();
+    if (argc > 2)
+        n_threads = (unsigned)atoi(argv[2]);
+    options.disabled_passes = argc > 3 ? (const char *const *)(argv + 3) : NULL;
+    options.n_disabled_passes = argc > 3 ? (size_t)(argc - 3) : 0;
     for (;;)
         serve_one(&options);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """ONNX's node tests through the whole of culmen: compiled to a plan in memory, opened, run, compared.
 
-    tests/nodes/run.py [--verbose] [--isa=LEVEL] [--build=DIR] [--update] [NAME...]
+    tests/nodes/run.py [--verbose] [--isa=LEVEL] [--threads=N] [--build=DIR] [--update] [NAME...]
 
 A case counts when every operator of its graph is in src/ops/ops.def and every tensor has a type that we have;
 the others are skipped. A case that counts must pass, or stand in expected.txt with the reason why it does not; a case
@@ -197,13 +197,15 @@ def build_host(build):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--verbose", action="store_true", help="a table of operators")
-    parser.add_argument("--isa", default=None, help="the highest instruction set level")
+    parser.add_argument("--isa", default="amx", help="the highest instruction set level, if the machine has it")
+    parser.add_argument("--threads", type=int, default=2, help="of a session")
+    parser.add_argument("--disable-pass", action="append", default=[], help="a pass of the compiler to leave out")
     parser.add_argument("--build", default="build/debug", help="the build to test, build/MODE")
     parser.add_argument("--update", action="store_true", help="rewrite expected.txt")
     parser.add_argument("names", nargs="*")
     o = parser.parse_args()
 
-    host = Host(build_host(o.build), [o.isa] if o.isa else [])
+    host = Host(build_host(o.build), [o.isa, str(o.threads), *o.disable_pass])
     folder = ROOT / "build/nodes" / str(os.getpid())
     folder.mkdir(parents=True, exist_ok=True)
     ops, expected = known_ops(), read_expected()

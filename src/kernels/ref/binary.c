@@ -187,22 +187,41 @@ static void apply(op_id op, wide w, union ref_chunk *a, const union ref_chunk *b
         apply_u64(op, a, b, n, p);
 }
 
+/* What a thread does of a walk: rows [from, to), and of each row columns [first, last). */
+struct share {
+    int64_t from, to, first, last;
+};
+
+/* By rows when there are enough of them, otherwise by columns. */
+static struct share share_of(const struct ref_walk *w, const struct kernel_team *t) {
+    int64_t n = w->dims[w->rank - 1], rows = dims_product(w->dims, (size_t)w->rank - 1);
+    struct share s = {.to = rows, .last = n};
+    if (rows >= (int64_t)t->n_threads)
+        kernel_share(t, rows, 1, &s.from, &s.to);
+    else
+        kernel_share(t, n, REF_CHUNK, &s.first, &s.last);
+    return s;
+}
+
 /* out = x op y, all broadcast to out; x may be out itself. */
 static status combine(op_id op, wide w, struct params p, struct tensor *out, const struct tensor *x,
-                      const struct tensor *y, struct error *err) {
+                      const struct tensor *y, const struct kernel_team *t, struct error *err) {
     const struct tensor *operands[] = {x, y};
     struct ref_walk walk;
     union ref_chunk a, b;
     TRY(ref_walk_broadcast(&walk, out, operands, 2, err));
-    int64_t n = walk.dims[walk.rank - 1], row = 0;
+    if (walk.is_done)
+        return STATUS_OK;
     int64_t sx = walk.strides[0][walk.rank - 1], sy = walk.strides[1][walk.rank - 1];
-    for (; !walk.is_done; ref_walk_next_row(&walk), row += n)
-        for (int64_t i = 0; i < n; i += REF_CHUNK) {
-            int64_t k = n - i < REF_CHUNK ? n - i : REF_CHUNK;
+    struct share s = share_of(&walk, t);
+    ref_walk_seek(&walk, s.from);
+    for (int64_t row = s.from; row < s.to; row++, ref_walk_next_row(&walk))
+        for (int64_t i = s.first; i < s.last; i += REF_CHUNK) {
+            int64_t k = s.last - i < REF_CHUNK ? s.last - i : REF_CHUNK;
             ref_load(&a, w, x, walk.offset[0] + i * sx, sx, k);
             ref_load(&b, w, y, walk.offset[1] + i * sy, sy, k);
             apply(op, w, &a, &b, k, p);
-            ref_store(out, row + i, 1, k, w, &a);
+            ref_store(out, row * walk.dims[walk.rank - 1] + i, 1, k, w, &a);
         }
     return STATUS_OK;
 }
@@ -211,10 +230,9 @@ static status binary(const struct kernel_call *c, const struct kernel_team *t, s
     struct params p = {.is_fmod = attr_int(c->attrs, "fmod", 0) != 0,
                        .is_right = str_eq_c(attr_string(c->attrs, "direction", "LEFT"), "RIGHT")};
     wide w = ref_wide(c->in[0]->dtype);
-    (void)t;
     if (c->op == OP_Pow && dtype_is_float(c->in[1]->dtype) && w != WIDE_F32)
         w = WIDE_F64; /* an integer to the power of a float */
-    return combine(c->op, w, p, c->out[0], c->in[0], c->in[1], err);
+    return combine(c->op, w, p, c->out[0], c->in[0], c->in[1], t, err);
 }
 
 /* Any number of inputs: the first is spread over the output, the others come in one by one. */
@@ -222,39 +240,40 @@ static status variadic(const struct kernel_call *c, const struct kernel_team *t,
                        struct error *err) {
     struct tensor *out = c->out[0];
     wide w = ref_wide(out->dtype);
+    const struct kernel_team alone = {.n_threads = 1};
     (void)t;
-    TRY(combine(OP_NONE, w, (struct params){0}, out, c->in[0], c->in[0], err));
+    TRY(combine(OP_NONE, w, (struct params){0}, out, c->in[0], c->in[0], &alone, err));
     for (size_t i = 1; i < c->n_in; i++)
-        TRY(combine(c->op, w, (struct params){0}, out, out, c->in[i], err));
+        TRY(combine(c->op, w, (struct params){0}, out, out, c->in[i], &alone, err));
     int64_t n = tensor_n_elements(out);
     for (int64_t i = 0; c->op == OP_Mean && i < n; i++)
         ref_set(out, i, ref_get(out, i) / (double)c->n_in);
     return STATUS_OK;
 }
 
-REF(Add, ref_accepts_number, binary)
-REF(And, ref_accepts_bool, binary)
-REF(BitShift, ref_accepts_integer, binary)
-REF(BitwiseAnd, ref_accepts_integer, binary)
-REF(BitwiseOr, ref_accepts_integer, binary)
-REF(BitwiseXor, ref_accepts_integer, binary)
-REF(Div, ref_accepts_number, binary)
-REF(Equal, ref_accepts_fixed, binary)
-REF(Greater, ref_accepts_number, binary)
-REF(GreaterOrEqual, ref_accepts_number, binary)
-REF(Less, ref_accepts_number, binary)
-REF(LessOrEqual, ref_accepts_number, binary)
+REF_TEAM(Add, ref_accepts_number, binary)
+REF_TEAM(And, ref_accepts_bool, binary)
+REF_TEAM(BitShift, ref_accepts_integer, binary)
+REF_TEAM(BitwiseAnd, ref_accepts_integer, binary)
+REF_TEAM(BitwiseOr, ref_accepts_integer, binary)
+REF_TEAM(BitwiseXor, ref_accepts_integer, binary)
+REF_TEAM(Div, ref_accepts_number, binary)
+REF_TEAM(Equal, ref_accepts_fixed, binary)
+REF_TEAM(Greater, ref_accepts_number, binary)
+REF_TEAM(GreaterOrEqual, ref_accepts_number, binary)
+REF_TEAM(Less, ref_accepts_number, binary)
+REF_TEAM(LessOrEqual, ref_accepts_number, binary)
 REF(Max, ref_accepts_number, variadic)
 REF(Mean, ref_accepts_float, variadic)
 REF(Min, ref_accepts_number, variadic)
-REF(Mod, ref_accepts_number, binary)
-REF(Mul, ref_accepts_number, binary)
-REF(Or, ref_accepts_bool, binary)
-REF(PRelu, ref_accepts_number, binary)
-REF(Pow, ref_accepts_number, binary)
-REF(Sub, ref_accepts_number, binary)
+REF_TEAM(Mod, ref_accepts_number, binary)
+REF_TEAM(Mul, ref_accepts_number, binary)
+REF_TEAM(Or, ref_accepts_bool, binary)
+REF_TEAM(PRelu, ref_accepts_number, binary)
+REF_TEAM(Pow, ref_accepts_number, binary)
+REF_TEAM(Sub, ref_accepts_number, binary)
 REF(Sum, ref_accepts_number, variadic)
-REF(Xor, ref_accepts_bool, binary)
+REF_TEAM(Xor, ref_accepts_bool, binary)
 
 /* --- Where, Clip, Cast --- */
 
@@ -279,16 +298,22 @@ static void pick(void *to, const uint8_t *condition, int64_t sc, const void *x, 
 static status where(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
     struct tensor *out = c->out[0];
     struct ref_walk w;
-    (void)t;
     TRY(ref_walk_broadcast(&w, out, c->in, 3, err));
+    if (w.is_done)
+        return STATUS_OK;
     int last = w.rank - 1;
-    int64_t n = w.dims[last];
-    size_t size = dtype_size(out->dtype), row = 0;
-    for (; !w.is_done; ref_walk_next_row(&w), row += (size_t)n * size)
-        pick((char *)out->data + row, (const uint8_t *)c->in[0]->data + w.offset[0],
-             w.strides[0][last], (const char *)c->in[1]->data + (size_t)w.offset[1] * size,
-             w.strides[1][last], (const char *)c->in[2]->data + (size_t)w.offset[2] * size,
-             w.strides[2][last], n, size);
+    struct share s = share_of(&w, t);
+    int64_t at[3], size = (int64_t)dtype_size(out->dtype);
+    ref_walk_seek(&w, s.from);
+    for (int64_t row = s.from; row < s.to; row++, ref_walk_next_row(&w)) {
+        for (int k = 0; k < 3; k++)
+            at[k] = w.offset[k] + s.first * w.strides[k][last];
+        pick((char *)out->data + (row * w.dims[last] + s.first) * size,
+             (const uint8_t *)c->in[0]->data + at[0], w.strides[0][last],
+             (const char *)c->in[1]->data + at[1] * size, w.strides[1][last],
+             (const char *)c->in[2]->data + at[2] * size, w.strides[2][last], s.last - s.first,
+             (size_t)size);
+    }
     return STATUS_OK;
 }
 
@@ -297,7 +322,7 @@ static bool accepts_where(const struct kernel_call *c) {
            c->in[1]->dtype == c->in[2]->dtype && c->in[1]->dtype == c->out[0]->dtype;
 }
 
-REF(Where, accepts_where, where)
+REF_TEAM(Where, accepts_where, where)
 
 static void clip_chunk(union ref_chunk *v, wide w, const union ref_chunk *low,
                        const union ref_chunk *high, int64_t n) {
@@ -323,11 +348,10 @@ static void clip_chunk(union ref_chunk *v, wide w, const union ref_chunk *low,
 static status clip(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
     const struct tensor *in = c->in[0];
     struct tensor *out = c->out[0];
-    int64_t n = tensor_n_elements(out);
+    int64_t at, n;
     union ref_chunk v, bounds[2];
     bool is_bound[2] = {false, false};
     wide w = ref_wide(in->dtype);
-    (void)t;
     TRY(ref_want_dims("input", in, out->dims, out->rank, err));
     for (size_t i = 0; i < 2; i++) {
         const struct tensor *b = ref_in(c, i + 1);
@@ -341,26 +365,37 @@ static status clip(const struct kernel_call *c, const struct kernel_team *t, str
             is_bound[i] = true;
         }
     }
-    for (int64_t i = 0; i < n; i += REF_CHUNK) {
+    for (kernel_share(t, tensor_n_elements(out), REF_CHUNK, &at, &n); at < n; at += REF_CHUNK) {
+        int64_t k = n - at < REF_CHUNK ? n - at : REF_CHUNK;
+        ref_load(&v, w, in, at, 1, k);
+        clip_chunk(&v, w, is_bound[0] ? &bounds[0] : NULL, is_bound[1] ? &bounds[1] : NULL, k);
+        ref_store(out, at, 1, k, w, &v);
+    }
+    return STATUS_OK;
+}
+
+REF_TEAM(Clip, ref_accepts_number, clip)
+
+static status cast(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
+    const struct tensor *in = c->in[0];
+    struct tensor *out = c->out[0];
+    bool is_wide = in->dtype == DTYPE_U64 || out->dtype == DTYPE_U64 || in->dtype == out->dtype;
+    wide w = dtype_is_float(in->dtype) ? WIDE_F64 : WIDE_I64;
+    int64_t i, n;
+    union ref_chunk v;
+    TRY(ref_want_dims("input", in, out->dims, out->rank, err));
+    kernel_share(t, tensor_n_elements(out), REF_CHUNK, &i, &n);
+    if (is_wide) /* what the four wide types cannot do without loss */
+        return convert(out->dtype, (char *)out->data + (size_t)i * dtype_size(out->dtype),
+                       in->dtype, (const char *)in->data + (size_t)i * dtype_size(in->dtype),
+                       (size_t)(n - i), err);
+    for (; i < n; i += REF_CHUNK) {
         int64_t k = n - i < REF_CHUNK ? n - i : REF_CHUNK;
         ref_load(&v, w, in, i, 1, k);
-        clip_chunk(&v, w, is_bound[0] ? &bounds[0] : NULL, is_bound[1] ? &bounds[1] : NULL, k);
         ref_store(out, i, 1, k, w, &v);
     }
     return STATUS_OK;
 }
 
-REF(Clip, ref_accepts_number, clip)
-
-static status cast(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
-    const struct tensor *in = c->in[0];
-    struct tensor *out = c->out[0];
-    (void)t;
-    TRY(ref_want_dims("input", in, out->dims, out->rank, err));
-    if (in->dtype == out->dtype)
-        return ref_copy(c, t, err);
-    return convert(out->dtype, out->data, in->dtype, in->data, (size_t)tensor_n_elements(out), err);
-}
-
-REF(Cast, ref_accepts_fixed, cast)
-REF(CastLike, ref_accepts_fixed, cast)
+REF_TEAM(Cast, ref_accepts_fixed, cast)
+REF_TEAM(CastLike, ref_accepts_fixed, cast)

@@ -148,11 +148,10 @@ static status unary(const struct kernel_call *c, const struct kernel_team *t, st
     struct params p = params_of(c);
     bool is_float = dtype_is_float(in->dtype) || c->op == OP_Shrink; /* its bias is a float */
     wide w = is_float ? WIDE_F64 : ref_wide(in->dtype);
-    int64_t n = tensor_n_elements(out);
+    int64_t i, n;
     union ref_chunk chunk;
-    (void)t;
     TRY(ref_want_dims("input", in, out->dims, out->rank, err));
-    for (int64_t i = 0; i < n; i += REF_CHUNK) {
+    for (kernel_share(t, tensor_n_elements(out), REF_CHUNK, &i, &n); i < n; i += REF_CHUNK) {
         int64_t k = n - i < REF_CHUNK ? n - i : REF_CHUNK;
         ref_load(&chunk, w, in, i, 1, k);
         if (is_float)
@@ -164,11 +163,11 @@ static status unary(const struct kernel_call *c, const struct kernel_team *t, st
     return STATUS_OK;
 }
 
-#define F(name, value) REF(name, accepts_integer_too, unary)
+#define F(name, value) REF_TEAM(name, accepts_integer_too, unary)
 FLOAT_OPS(F)
 #undef F
-REF(BitwiseNot, ref_accepts_integer, unary)
-REF(Not, ref_accepts_bool, unary)
+REF_TEAM(BitwiseNot, ref_accepts_integer, unary)
+REF_TEAM(Not, ref_accepts_bool, unary)
 
 static status predicate(const struct kernel_call *c, const struct kernel_team *t,
                         struct error *err) {
@@ -176,10 +175,9 @@ static status predicate(const struct kernel_call *c, const struct kernel_team *t
     struct tensor *out = c->out[0];
     bool wants_negative = attr_int(c->attrs, "detect_negative", 1) != 0;
     bool wants_positive = attr_int(c->attrs, "detect_positive", 1) != 0;
-    int64_t n = tensor_n_elements(out);
-    (void)t;
+    int64_t i, n;
     TRY(ref_want_dims("input", in, out->dims, out->rank, err));
-    for (int64_t i = 0; i < n; i++) {
+    for (kernel_share(t, tensor_n_elements(out), REF_CHUNK, &i, &n); i < n; i++) {
         double x = ref_get(in, i);
         bool is_inf = isinf(x) && (x < 0 ? wants_negative : wants_positive);
         ((uint8_t *)out->data)[i] = c->op == OP_IsNaN ? isnan(x) : is_inf;
@@ -187,5 +185,5 @@ static status predicate(const struct kernel_call *c, const struct kernel_team *t
     return STATUS_OK;
 }
 
-REF(IsInf, ref_accepts_float, predicate)
-REF(IsNaN, ref_accepts_float, predicate)
+REF_TEAM(IsInf, ref_accepts_float, predicate)
+REF_TEAM(IsNaN, ref_accepts_float, predicate)

@@ -32,7 +32,7 @@ static status gather(const struct kernel_call *c, const struct kernel_team *t, s
         return error_set(err, STATUS_INVALID_ARGUMENT, "output has %zu bytes, wanted %zu",
                          out->size, (size_t)s.before * (size_t)n * size);
     for (int64_t i = 0; i < n; i++) {
-        int64_t at;
+        int64_t at = 0;
         TRY(index_at(indices, i, s.n, &at, err));
         for (int64_t b = 0; b < s.before && size; b++)
             memcpy((char *)out->data + (size_t)(b * n + i) * size,
@@ -81,7 +81,7 @@ static status gather_elements(const struct kernel_call *c, const struct kernel_t
     ref_strides(in, strides);
     size_t size = dtype_size(in->dtype);
     for (int64_t i = 0, n = tensor_n_elements(indices); i < n; i++) {
-        int64_t at;
+        int64_t at = 0;
         TRY(index_at(indices, i, in->dims[axis], &at, err));
         at = at * strides[axis] + offset_beside(indices, i, strides, axis);
         memcpy((char *)out->data + (size_t)i * size, (const char *)in->data + (size_t)at * size,
@@ -98,7 +98,7 @@ static status tuple_offset(const struct tensor *indices, int64_t i, int64_t dept
                            struct error *err) {
     *out = 0;
     for (int64_t d = 0; d < depth; d++) {
-        int64_t at;
+        int64_t at = 0;
         TRY(index_at(indices, i * depth + d, dims[d], &at, err));
         *out += at * strides[d];
     }
@@ -127,7 +127,7 @@ static status gather_nd(const struct kernel_call *c, const struct kernel_team *t
         return error_set(err, STATUS_INVALID_ARGUMENT, "output has %zu bytes, wanted %zu",
                          out->size, (size_t)n * size);
     for (int64_t i = 0; i < n && size; i++) {
-        int64_t at;
+        int64_t at = 0;
         TRY(tuple_offset(indices, i, depth, in->dims + batch, strides + batch, &at, err));
         at += i / n_each * whole;
         memcpy((char *)out->data + (size_t)i * size,
@@ -207,7 +207,7 @@ static status scatter_elements(const struct kernel_call *c, const struct kernel_
     (void)reduction_of(c, &r);
     ref_strides(out, strides);
     for (int64_t i = 0, n = tensor_n_elements(indices); i < n; i++) {
-        int64_t at;
+        int64_t at = 0;
         TRY(index_at(indices, i, out->dims[axis], &at, err));
         put(out, at * strides[axis] + offset_beside(indices, i, strides, axis), updates, i, 1, r);
     }
@@ -235,7 +235,7 @@ static status scatter_nd(const struct kernel_call *c, const struct kernel_team *
                          "updates have %" PRId64 " elements, wanted %" PRId64,
                          tensor_n_elements(updates), n * slice);
     for (int64_t i = 0; i < n && slice; i++) {
-        int64_t at;
+        int64_t at = 0;
         TRY(tuple_offset(indices, i, depth, out->dims, strides, &at, err));
         put(out, at, updates, i * slice, slice, r);
     }

@@ -126,7 +126,8 @@ static pool_kind kind_of(op_id op) {
                                                               : POOL_MAX;
 }
 
-static status pool_nchw(const struct kernel_call *c, struct pool *p, struct error *err) {
+static status pool_nchw(const struct kernel_call *c, struct pool *p, const struct kernel_team *t,
+                        struct error *err) {
     const struct tensor *x = c->in[0];
     struct tensor *y = c->out[0], *indices = ref_out(c, 1);
     p->kind = kind_of(c->op);
@@ -140,7 +141,8 @@ static status pool_nchw(const struct kernel_call *c, struct pool *p, struct erro
     int64_t planes = x->dims[0] * x->dims[1];
     int64_t x_plane = dims_product(p->in, (size_t)p->window.n);
     int64_t y_plane = dims_product(p->out, (size_t)p->window.n);
-    for (int64_t i = 0; i < planes; i++)
+    int64_t i, end;
+    for (kernel_share(t, planes, 1, &i, &end); i < end; i++)
         pool_plane(p, x, i * x_plane, y, i * y_plane, indices,
                    attr_int(c->attrs, "storage_order", 0) != 0);
     return STATUS_OK;
@@ -148,14 +150,13 @@ static status pool_nchw(const struct kernel_call *c, struct pool *p, struct erro
 
 static status pool(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {
     struct pool p = {0};
-    (void)t;
     TRY(window_read(&p.window, c->attrs, c->in[0]->rank - 2, NULL, err));
-    return pool_nchw(c, &p, err);
+    return pool_nchw(c, &p, t, err);
 }
 
-REF(AveragePool, ref_accepts_float, pool)
-REF(LpPool, ref_accepts_float, pool)
-REF(MaxPool, ref_accepts_number, pool)
+REF_TEAM(AveragePool, ref_accepts_float, pool)
+REF_TEAM(LpPool, ref_accepts_float, pool)
+REF_TEAM(MaxPool, ref_accepts_number, pool)
 
 /* One window over everything, however large. */
 static void global_window(struct window *w, int n, const int64_t *size) {
@@ -166,20 +167,42 @@ static void global_window(struct window *w, int n, const int64_t *size) {
     }
 }
 
+/* The n elements from `base` on: their mean, largest, or norm. */
+static double pool_all(pool_kind kind, double p, const struct tensor *x, int64_t base, int64_t n) {
+    double value = kind == POOL_MAX ? -INFINITY : 0;
+    union ref_chunk v;
+    for (int64_t i = 0; i < n; i += REF_CHUNK) {
+        int64_t k = n - i < REF_CHUNK ? n - i : REF_CHUNK;
+        ref_load(&v, WIDE_F64, x, base + i, 1, k);
+        for (int64_t j = 0; j < k; j++)
+            if (kind == POOL_MAX)
+                value = v.f64[j] > value || v.f64[j] != v.f64[j] ? v.f64[j] : value;
+            else
+                value += kind == POOL_LP ? pow(fabs(v.f64[j]), p) : v.f64[j];
+    }
+    if (kind == POOL_AVERAGE)
+        return n ? value / (double)n : 0;
+    return kind == POOL_LP ? pow(value, 1 / p) : value;
+}
+
 static status global_pool(const struct kernel_call *c, const struct kernel_team *t,
                           struct error *err) {
     const struct tensor *x = c->in[0];
-    struct pool p = {0};
-    (void)t;
-    if (x->rank < 3)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "input has rank %d", x->rank);
-    global_window(&p.window, x->rank - 2, x->dims + 2);
-    return pool_nchw(c, &p, err);
+    struct tensor *y = c->out[0];
+    double p = (double)attr_int(c->attrs, "p", 2);
+    int64_t i, end;
+    if (x->rank < 2 || x->rank != y->rank || tensor_n_elements(y) != x->dims[0] * x->dims[1])
+        return error_set(err, STATUS_INVALID_ARGUMENT, "input has rank %d, output %d", x->rank,
+                         y->rank);
+    int64_t n = dims_product(x->dims + 2, x->rank - 2u);
+    for (kernel_share(t, x->dims[0] * x->dims[1], 1, &i, &end); i < end; i++)
+        ref_set(y, i, pool_all(kind_of(c->op), p, x, i * n, n));
+    return STATUS_OK;
 }
 
-REF(GlobalAveragePool, ref_accepts_float, global_pool)
-REF(GlobalLpPool, ref_accepts_float, global_pool)
-REF(GlobalMaxPool, ref_accepts_float, global_pool)
+REF_TEAM(GlobalAveragePool, ref_accepts_float, global_pool)
+REF_TEAM(GlobalLpPool, ref_accepts_float, global_pool)
+REF_TEAM(GlobalMaxPool, ref_accepts_float, global_pool)
 
 /* x [B, H, W, C] -> y [B, OH, OW, C] */
 static status pool2d(const struct kernel_call *c, const struct kernel_team *t, struct error *err) {

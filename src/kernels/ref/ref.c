@@ -74,8 +74,12 @@ wide ref_wide(dtype t) {
 
 /* One case per dtype and wide type. Integers wrap, floats narrow by rounding to nearest even. */
 #define LOAD_AS(member, T)                                                                         \
-    for (int64_t i = 0; i < n; i++)                                                                \
-        to->member[i] = (__typeof__(to->member[0]))((const T *)t->data)[start + i * stride];       \
+    if (stride == 1)                                                                               \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            to->member[i] = (__typeof__(to->member[0]))((const T *)t->data)[start + i];            \
+    else                                                                                           \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            to->member[i] = (__typeof__(to->member[0]))((const T *)t->data)[start + i * stride];   \
     return;
 #define LOAD_HALF(member, function)                                                                \
     for (int64_t i = 0; i < n; i++)                                                                \
@@ -139,8 +143,12 @@ void ref_load(union ref_chunk *to, wide w, const struct tensor *t, int64_t start
 }
 
 #define STORE_AS(member, T)                                                                        \
-    for (int64_t i = 0; i < n; i++)                                                                \
-        ((T *)t->data)[start + i * stride] = (T)from->member[i];                                   \
+    if (stride == 1)                                                                               \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            ((T *)t->data)[start + i] = (T)from->member[i];                                        \
+    else                                                                                           \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            ((T *)t->data)[start + i * stride] = (T)from->member[i];                               \
     return;
 #define STORE_HALF(member, function)                                                               \
     for (int64_t i = 0; i < n; i++)                                                                \
@@ -258,23 +266,25 @@ void ref_store(struct tensor *t, int64_t start, int64_t stride, int64_t n, wide 
         store_u64(t, start, stride, n, from);
 }
 
-double ref_get(const struct tensor *t, int64_t i) {
-    if (t->dtype == DTYPE_F32)
-        return (double)((const float *)t->data)[i];
+double ref_get_any(const struct tensor *t, int64_t i) {
     union ref_chunk c;
+    c.f64[0] = 0; /* BYTES are no numbers */
     load_f64(&c, t, i, 0, 1);
     return c.f64[0];
 }
 
-int64_t ref_get_int(const struct tensor *t, int64_t i) {
-    if (t->dtype == DTYPE_I64)
-        return ((const int64_t *)t->data)[i];
+int64_t ref_get_int_any(const struct tensor *t, int64_t i) {
     union ref_chunk c;
+    c.i64[0] = 0;
     load_i64(&c, t, i, 0, 1);
     return c.i64[0];
 }
 
 void ref_set(struct tensor *t, int64_t i, double v) {
+    if (t->dtype == DTYPE_F32) {
+        ((float *)t->data)[i] = (float)v;
+        return;
+    }
     union ref_chunk c;
     c.f64[0] = v;
     store_f64(t, i, 0, 1, &c);
@@ -337,6 +347,17 @@ void ref_walk_merge(struct ref_walk *w) {
             w->strides[k][out] = w->strides[k][i];
     }
     w->rank = out + 1;
+}
+
+void ref_walk_seek(struct ref_walk *w, int64_t row) {
+    memset(w->offset, 0, sizeof w->offset);
+    for (int d = w->rank - 2; d >= 0; d--) {
+        w->index[d] = row % w->dims[d];
+        row /= w->dims[d];
+        for (size_t k = 0; k < w->n_operands; k++)
+            w->offset[k] += w->index[d] * w->strides[k][d];
+    }
+    w->is_done |= row > 0;
 }
 
 void ref_walk_next_row(struct ref_walk *w) {

@@ -1,6 +1,6 @@
 /* ref_internal.h - what the reference kernels share. For the files of kernels/ref only.
  *
- * They favour plainness: thread 0 does all the work, elements of any dtype are widened to one of
+ * They favour plainness: thread 0 does all the work (but for what is done element by element), elements of any dtype are widened to one of
  * four types (f32, f64, i64, u64), worked on, and narrowed again. They trust nothing: the dims of
  * operands are checked against each other before a byte is read. */
 #ifndef KERNELS_REF_REF_INTERNAL_H
@@ -22,6 +22,14 @@
                                        .op = OP_##name_,                                           \
                                        .accepts = accepts_,                                        \
                                        .is_serial = true,                                          \
+                                       .run = run_};
+
+/* All threads of the team run it, each on its share. */
+#define REF_TEAM(name_, accepts_, run_)                                                            \
+    const struct kernel ref_##name_ = {.name = "ref." #name_,                                      \
+                                       .isa = ISA_GENERIC,                                         \
+                                       .op = OP_##name_,                                           \
+                                       .accepts = accepts_,                                        \
                                        .run = run_};
 
 /* With scratch: `size_` is a function of the call. */
@@ -71,10 +79,18 @@ void ref_store(struct tensor *t, int64_t start, int64_t stride, int64_t n, wide 
                const union ref_chunk *from);
 
 /* One element; the slow way, for operators that hop about. */
-double ref_get(const struct tensor *t, int64_t i);
-int64_t ref_get_int(const struct tensor *t, int64_t i);
+double ref_get_any(const struct tensor *t, int64_t i);
+int64_t ref_get_int_any(const struct tensor *t, int64_t i);
 void ref_set(struct tensor *t, int64_t i, double v);
 void ref_set_int(struct tensor *t, int64_t i, int64_t v);
+
+static inline double ref_get(const struct tensor *t, int64_t i) {
+    return t->dtype == DTYPE_F32 ? (double)((const float *)t->data)[i] : ref_get_any(t, i);
+}
+
+static inline int64_t ref_get_int(const struct tensor *t, int64_t i) {
+    return t->dtype == DTYPE_I64 ? ((const int64_t *)t->data)[i] : ref_get_int_any(t, i);
+}
 
 /* Row-major positions of an n-dimensional block, with the element offset of up to REF_OPERANDS
  * operands that follow it, each by strides of its own (0: broadcast). */
@@ -100,6 +116,9 @@ NODISCARD status ref_walk_broadcast(struct ref_walk *w, const struct tensor *out
 
 /* Merges neighbouring dims that all operands walk alike; at least one dim is left. */
 void ref_walk_merge(struct ref_walk *w);
+
+/* To row number `row` of the walk. */
+void ref_walk_seek(struct ref_walk *w, int64_t row);
 
 /* To the next row: the last dim is the caller's loop. Sets is_done after the last one. */
 void ref_walk_next_row(struct ref_walk *w);
