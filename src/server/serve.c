@@ -14,6 +14,7 @@
 #include "server/model_table.h"
 #include "server/protocol/service.h"
 #include "server/scheduler/scheduler.h"
+#include "server/warmup.h"
 
 static const struct backend *const backends[] = {&plan_backend};
 
@@ -119,13 +120,19 @@ static void ticker_thread(void *arg) {
     mutex_unlock(&s->lock);
 }
 
+static status warm_instance(void *arg, struct backend_instance *i, struct error *err) {
+    return warmup_run(arg, i, err);
+}
+
 static status version_started(void *arg, struct model_version *v, struct error *err) {
     struct serve *s = arg;
     struct scheduler_options o = {.backend = v->backend,
                                   .model = v->backend_model,
                                   .spec = &v->spec,
                                   .n_instances = config_n_instances(v->config),
-                                  .clock = clock_system()};
+                                  .clock = clock_system(),
+                                  .warm = warm_instance,
+                                  .warm_arg = v};
     bool may_expire = queue_options_of(v->config, &o.queue);
     TRY(scheduler_new(&v->scheduler, &o, err));
     if (may_expire)

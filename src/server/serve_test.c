@@ -12,7 +12,7 @@
 #include "server/backend/block.h"
 #include "support/test.h"
 
-/* Copies its input; a request with parameter-free priority 9 fails. */
+/* Copies its input; a request of priority 9 fails. */
 struct backend_instance {
     const struct model_spec *spec;
     struct block_pool *pool;
@@ -41,10 +41,13 @@ static void echo_close(struct backend_instance *i) {
     free(i);
 }
 
+static _Atomic int n_echoed; /* requests */
+
 static void echo_run(struct backend_instance *i, struct infer_batch *b) {
     b->input_end_ns = b->output_start_ns = clock_now(b->clock);
     for (size_t k = 0; k < b->n; k++) {
         struct infer_request *r = b->requests[k];
+        n_echoed++;
         if (r->priority == 9) {
             infer_respond_error(r, STATUS_INTERNAL, "as asked");
             continue;
@@ -183,6 +186,22 @@ static void ask_often(void *arg) {
     http_link_close(link);
 }
 
+TEST(serve_warms_a_model_up) {
+    struct rig g;
+    char text[4096];
+    rig_start(&g, MODEL_CONTROL_EXPLICIT);
+    char warm[1024];
+    snprintf(warm, sizeof warm,
+             "%s model_warmup [{ name: \"w\" batch_size: 2 count: 3 inputs { key: \"x\" value { "
+             "data_type: TYPE_FP32 dims: [ 5 ] random_data: true } } }, { name: \"off\" }]",
+             config);
+    write_model(&g, "warm", warm);
+    n_echoed = 0;
+    CHECK_EQ(call(&g, "POST", "/v2/repository/models/warm/load", "{}", text), 200);
+    CHECK_EQ(n_echoed, 3);
+    rig_stop(&g);
+}
+
 TEST(serve_answers_many_at_once) {
     struct rig g;
     pthread_t threads[4];
@@ -252,6 +271,10 @@ TEST(serve_refuses_configurations_that_cannot_be) {
          "different size for dims and reshape"},
         {"output { name: \"y\" data_type: TYPE_FP32 dims: [ 1 ] }", "has no input"},
         {"nonsense: 1", "nonsense"},
+        {"input { name: \"x\" data_type: TYPE_FP32 dims: [ 4 ] } output { name: \"y\" data_type: "
+         "TYPE_FP32 dims: [ 4 ] } model_warmup { name: \"w\" batch_size: 1 inputs { key: \"z\" "
+         "value { data_type: TYPE_FP32 dims: [ 4 ] zero_data: true } } }",
+         "failed to run warmup sample 'w'"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct rig g;

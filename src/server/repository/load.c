@@ -221,6 +221,7 @@ static status load(const struct repository_options *o, struct model_version *v, 
     v->config_json = str_copy(&v->arena, buffer_str(&json));
     v->platform = str_from_c(*c->platform ? c->platform : c->backend);
     v->config = c;
+    v->folder = str_copy(&v->arena, str_from_c(folder));
     return o->started(o->arg, v, err);
 }
 

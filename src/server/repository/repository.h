@@ -16,6 +16,7 @@ struct model_version {
     struct model_spec spec;
     const model_config *config;
     str config_json;
+    str folder;   /* of the model */
     str platform; /* as metadata says it: the platform, or the backend */
     const struct backend *backend;
     struct backend_model *backend_model;

@@ -258,6 +258,8 @@ static status instance_start(struct scheduler *s, struct instance *i,
                              const struct scheduler_options *o, struct error *err) {
     i->scheduler = s;
     TRY(o->backend->instance_open(&i->backend, o->model, o->spec, err));
+    if (o->warm)
+        TRY(o->warm(o->warm_arg, i->backend, err));
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)(o->spec->name.n < 15 ? o->spec->name.n : 15),
              o->spec->name.p);

@@ -19,6 +19,10 @@ struct scheduler_options {
     struct queue_options queue; /* copied */
     size_t n_instances;
     const struct clock *clock;
+
+    /* Called with each instance before it takes requests; may be NULL. */
+    status (*warm)(void *arg, struct backend_instance *i, struct error *err);
+    void *warm_arg;
 };
 
 enum {
