@@ -122,7 +122,16 @@ static struct value *match_clip3(const struct value *v) {
     return x;
 }
 
-/* x * clip(x + 3, 0, 6) / 6, x * HardSigmoid(x, 1/6, 1/2) and x * Sigmoid(x). */
+/* x * Sigmoid(alpha * x): alpha, or 0 when the gate is something else. */
+static double swish_alpha(const struct value *gate, const struct value *x) {
+    struct node *soft = made_by(gate, OP_Sigmoid);
+    double alpha = 1;
+    if (!soft || (soft->in[0] != x && without_factor(soft->in[0], &alpha) != x))
+        return 0;
+    return alpha;
+}
+
+/* x * clip(x + 3, 0, 6) / 6, x * HardSigmoid(x, 1/6, 1/2) and x * Sigmoid(alpha * x). */
 static status match_gated(struct graph *g, struct node *n, bool *done, struct error *err) {
     struct value *f[FACTORS_MAX];
     double scalar = 1;
@@ -130,14 +139,17 @@ static status match_gated(struct graph *g, struct node *n, bool *done, struct er
         return STATUS_OK;
     for (uint32_t i = 0; i < 2 && !*done; i++) {
         struct value *x = f[1 - i];
-        struct node *hard = made_by(f[i], OP_HardSigmoid), *soft = made_by(f[i], OP_Sigmoid);
+        struct node *hard = made_by(f[i], OP_HardSigmoid);
         bool is_hard = hard && hard->in[0] == x && near(scalar, 1) &&
                        near((double)attr_float(&hard->attrs, "alpha", 0.2f), 1.0 / 6) &&
                        near((double)attr_float(&hard->attrs, "beta", 0.5f), 0.5);
         is_hard |= match_clip3(f[i]) == x && near(scalar, 1.0 / 6);
-        *done = is_hard || (soft && soft->in[0] == x && near(scalar, 1));
+        double alpha = near(scalar, 1) ? swish_alpha(f[i], x) : 0;
+        struct attr attr = attr_of_float("alpha", (float)alpha);
+        *done = is_hard || alpha != 0;
         if (*done)
-            TRY(replace_by(g, n, is_hard ? OP_HardSwish : OP_Swish, x, NULL, err));
+            TRY(replace_by(g, n, is_hard ? OP_HardSwish : OP_Swish, x,
+                           is_hard || alpha == 1 ? NULL : &attr, err));
     }
     return STATUS_OK;
 }

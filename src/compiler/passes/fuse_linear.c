@@ -90,17 +90,52 @@ static status fuse_gemm(struct graph *g, struct node *n, struct error *err) {
     return STATUS_OK;
 }
 
-/* Linear + constant per column: the bias. */
+/* Linear + constant per column: the bias, or more of it. */
 static status fuse_bias(struct graph *g, struct node *n, struct error *err) {
     for (uint32_t i = 0; i < 2; i++) {
         struct node *linear = made_only_for(n->in[i], OP_Linear);
-        struct value *bias, *y;
-        if (!linear || linear->n_in > 2 || !same_dims(linear->out[0], n->out[0]))
+        struct value *bias, *y, *old = linear ? node_in(linear, 2) : NULL;
+        if (!linear || linear->n_in > 3 || (old && !value_is_constant(old)) ||
+            !same_dims(linear->out[0], n->out[0]))
             continue;
-        TRY(bias_of(&bias, g, n->in[1 - i], linear->in[1]->info.constant->dims[1], 1.0f, err));
+        int64_t columns = linear->in[1]->info.constant->dims[1];
+        TRY(bias_of(&bias, g, n->in[1 - i], columns, 1.0f, err));
         if (!bias)
             continue;
+        for (int64_t j = 0; old && j < columns; j++)
+            ((float *)bias->info.constant->data)[j] += ((const float *)old->info.constant->data)[j];
         TRY(insert_linear(&y, g, linear, linear->in[0], linear->in[1], bias, err));
+        graph_replace(g, n->out[0], y);
+        graph_erase_dead(g, n);
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+/* Linear * constant per column: other weights and another bias. */
+static status fuse_scale(struct graph *g, struct node *n, struct error *err) {
+    for (uint32_t i = 0; i < 2; i++) {
+        struct node *linear = made_only_for(n->in[i], OP_Linear);
+        struct value *scale, *w, *bias = NULL, *y;
+        if (!linear || linear->n_in > 3 || !same_dims(linear->out[0], n->out[0]))
+            continue;
+        const struct tensor *old = linear->in[1]->info.constant;
+        int64_t rows = old->dims[0], columns = old->dims[1];
+        TRY(bias_of(&scale, g, n->in[1 - i], columns, 1.0f, err));
+        if (!scale || (node_in(linear, 2) && !value_is_constant(linear->in[2])))
+            continue;
+        const float *s = scale->info.constant->data;
+        TRY(graph_constant_copy(&w, g, DTYPE_F32, old->dims, 2, old->data, err));
+        for (int64_t j = 0; j < rows * columns; j++)
+            ((float *)w->info.constant->data)[j] *= s[j % columns];
+        if (node_in(linear, 2)) {
+            TRY(bias_of(&bias, g, linear->in[2], columns, 1.0f, err));
+            for (int64_t j = 0; bias && j < columns; j++)
+                ((float *)bias->info.constant->data)[j] *= s[j];
+            if (!bias)
+                continue;
+        }
+        TRY(insert_linear(&y, g, linear, linear->in[0], w, bias, err));
         graph_replace(g, n->out[0], y);
         graph_erase_dead(g, n);
         return STATUS_OK;
@@ -116,6 +151,8 @@ status pass_fuse_linear(struct graph *g, struct error *err) {
             TRY(fuse_gemm(g, n, err));
         else if (n->op == OP_Add)
             TRY(fuse_bias(g, n, err));
+        else if (n->op == OP_Mul && n->out[0]->info.dtype == DTYPE_F32)
+            TRY(fuse_scale(g, n, err));
     }
     return STATUS_OK;
 }
