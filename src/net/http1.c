@@ -8,6 +8,9 @@ static const bool token_chars[256] = {
     ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
     ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1};
 
+static const bool not_host_chars[256] = {
+    [' '] = 1, ['\t'] = 1, ['/'] = 1, ['\\'] = 1, ['@'] = 1, ['?'] = 1, ['#'] = 1, [','] = 1};
+
 static http1_result bad(struct http1_error *e, int status, const char *text) {
     *e = (struct http1_error){.status = status, .text = text};
     return HTTP1_BAD;
@@ -303,7 +306,7 @@ static http1_result check_host(const struct facts *f, str authority, struct http
     if (f->n_hosts == 0 && f->head->version_minor > 0)
         return bad(e, 400, "Host is missing");
     for (size_t i = 0; i < f->host.n; i++)
-        if (strchr(" \t/\\@?#,", f->host.p[i]))
+        if (not_host_chars[(unsigned char)f->host.p[i]])
             return bad(e, 400, "Host is not a host");
     if (authority.p && f->n_hosts == 1 && !http_name_eq(authority, f->host))
         return bad(e, 400, "Host and the request target name two hosts");
