@@ -11,11 +11,19 @@ static float random_float(void) {
     return (float)(seed >> 8) / (float)(1 << 23) - 1;
 }
 
+/* What tests allocate lives until they end: each runs in a process of its own. */
+static struct arena kept;
+
+static void keep(const struct tensor *t) {
+    arena_defer(&kept, free, t->data);
+}
+
 static struct tensor random_of(int rank, const int64_t *dims) {
     struct tensor t = {.dtype = DTYPE_F32, .rank = (uint8_t)rank};
     memcpy(t.dims, dims, (size_t)rank * sizeof *dims);
     CHECK(tensor_size(t.dtype, t.dims, t.rank, &t.size));
     t.data = malloc(t.size);
+    keep(&t);
     for (size_t i = 0; i < t.size / 4; i++)
         ((float *)t.data)[i] = random_float();
     return t;
@@ -52,6 +60,7 @@ static struct tensor run(op_id op, size_t n_attrs, const struct attr *attrs, siz
         test_fail(__FILE__, __LINE__, "%s: %s", op_get(op)->name, err.text);
         exit(1);
     }
+    keep(&out);
     return out;
 }
 
@@ -233,6 +242,8 @@ TEST(norm_gives_its_sum_and_a_second_dtype) {
     struct attr_list list = {.items = attrs, .n = 2};
     const struct tensor *in[] = {&x, NULL, NULL, &residual};
     CHECK_EQ(ref_run(OP_Norm, 0, &list, in, 4, out, 3, SIZE_MAX, NULL), STATUS_OK);
+    for (size_t i = 0; i < 3; i++)
+        keep(&out[i]);
     CHECK_EQ(out[1].dtype, DTYPE_BF16);
     CHECK(fabs(ref_get(&out[1], 3) - ref_get(&out[0], 3)) <= fabs(ref_get(&out[0], 3)) / 128);
     struct tensor sum = run(OP_Add, 0, NULL, IN(&x, &residual));
@@ -252,6 +263,8 @@ TEST(elementwise_runs_its_code) {
     const struct tensor *in[] = {&a, &b};
     struct error err;
     CHECK_EQ(ref_run(OP_Elementwise, 0, &list, in, 2, out, 2, SIZE_MAX, &err), STATUS_OK);
+    for (size_t i = 0; i < 2; i++)
+        keep(&out[i]);
     CHECK_EQ(tensor_n_elements(&out[0]), 1800);
     for (int i = 0; i < 1800; i++) {
         double x = ref_get(&a, i / 600 * 300 + i % 300), y = ref_get(&b, i / 300 % 2);
