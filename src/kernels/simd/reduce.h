@@ -1,5 +1,5 @@
 /* reduce.h - ReduceMean, ReduceSum, ReduceMax, ReduceMin over neighbouring axes (template; see
- * README): the last ones, or in the middle with channels after them. */
+ * README): the last ones, or in the middle with channels after them; and ONNX's global pools. */
 #ifndef KERNELS_SIMD_REDUCE_H
 #define KERNELS_SIMD_REDUCE_H
 
@@ -16,6 +16,11 @@ static bool reduce_axes(const struct kernel_call *c, int *first, int *last) {
     const struct tensor *x = c->in[0];
     const int64_t *axes = NULL;
     size_t n = 0;
+    if (c->op == OP_GlobalMaxPool || c->op == OP_GlobalAveragePool) {
+        *first = 2;
+        *last = x->rank - 1;
+        return x->rank > 2;
+    }
     if (c->n_in > 1 && c->in[1]) {
         axes = c->in[1]->data;
         n = c->in[1]->rank == 1 && c->in[1]->dims[0] > 0 ? (size_t)c->in[1]->dims[0] : 0;
@@ -42,8 +47,16 @@ static bool reduce_accepts(const struct kernel_call *c) {
            reduce_axes(c, &first, &last);
 }
 
+static bool reduce_is_mean(op_id op) {
+    return op == OP_ReduceMean || op == OP_GlobalAveragePool;
+}
+
+static bool reduce_is_max(op_id op) {
+    return op == OP_ReduceMax || op == OP_GlobalMaxPool;
+}
+
 SIMD_INLINE vf reduce_two(op_id op, vf a, vf b) {
-    if (op == OP_ReduceMax)
+    if (reduce_is_max(op))
         return vf_max(a, b);
     if (op == OP_ReduceMin)
         return vf_min(a, b);
@@ -51,7 +64,7 @@ SIMD_INLINE vf reduce_two(op_id op, vf a, vf b) {
 }
 
 SIMD_INLINE float reduce_start(op_id op) {
-    return op == OP_ReduceMax ? -INFINITY : op == OP_ReduceMin ? INFINITY : 0;
+    return reduce_is_max(op) ? -INFINITY : op == OP_ReduceMin ? INFINITY : 0;
 }
 
 /* One row of n elements side by side. */
@@ -64,20 +77,20 @@ static float reduce_row(op_id op, const float *x, int64_t n) {
     vf_store(rest, vf_set(reduce_start(op)));
     vf_store_n(rest, vf_load_n(x + i, n - i), n - i);
     sum = reduce_two(op, sum, vf_load(rest));
-    float s = op == OP_ReduceMax   ? vf_reduce_max(sum)
+    float s = reduce_is_max(op)    ? vf_reduce_max(sum)
               : op == OP_ReduceMin ? vf_reduce_min(sum)
                                    : vf_reduce_add(sum);
-    return op == OP_ReduceMean ? s / (float)n : s;
+    return reduce_is_mean(op) ? s / (float)n : s;
 }
 
 /* n rows of `inner` elements into one. */
 static void reduce_columns(op_id op, const float *x, int64_t n, int64_t inner, float *y) {
-    vf factor = vf_set(op == OP_ReduceMean ? 1 / (float)n : 1);
+    vf factor = vf_set(reduce_is_mean(op) ? 1 / (float)n : 1);
     for (int64_t j = 0; j < inner; j += VL) {
         vf sum = vf_set(reduce_start(op));
         for (int64_t i = 0; i < n; i++)
             sum = reduce_two(op, sum, vf_load_as(false, x, i * inner + j, inner - j));
-        if (op == OP_ReduceMean)
+        if (reduce_is_mean(op))
             sum *= factor;
         vf_store_as(false, y, j, sum, inner - j);
     }
@@ -119,5 +132,7 @@ REDUCE_KERNEL(reduce_mean, "reduce_mean", OP_ReduceMean)
 REDUCE_KERNEL(reduce_sum, "reduce_sum", OP_ReduceSum)
 REDUCE_KERNEL(reduce_max, "reduce_max", OP_ReduceMax)
 REDUCE_KERNEL(reduce_min, "reduce_min", OP_ReduceMin)
+REDUCE_KERNEL(global_average_pool, "global_average_pool", OP_GlobalAveragePool)
+REDUCE_KERNEL(global_max_pool, "global_max_pool", OP_GlobalMaxPool)
 
 #endif

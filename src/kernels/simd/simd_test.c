@@ -43,6 +43,12 @@ static struct tensor tensor_of(dtype t, int rank, const int64_t *dims) {
             ((float *)x.data)[i] = random_float();
         else if (t == DTYPE_BF16)
             ((uint16_t *)x.data)[i] = bf16_from_f32(random_float());
+        else if (t == DTYPE_I32)
+            ((int32_t *)x.data)[i] = (int32_t)(random_float() * 5);
+        else if (t == DTYPE_I64)
+            ((int64_t *)x.data)[i] = (int64_t)(random_float() * 5);
+        else if (t == DTYPE_BOOL)
+            ((uint8_t *)x.data)[i] = random_float() > 0;
     }
     return x;
 }
@@ -85,6 +91,7 @@ static struct attr attr_of_string(const char *name, const char *value) {
 static float element(const struct tensor *t, int64_t i) {
     return t->dtype == DTYPE_F32    ? ((const float *)t->data)[i]
            : t->dtype == DTYPE_BF16 ? bf16_to_f32(((const uint16_t *)t->data)[i])
+           : t->dtype == DTYPE_BOOL ? ((const uint8_t *)t->data)[i]
                                     : 0;
 }
 
@@ -331,6 +338,50 @@ TEST(cast_widens_and_narrows) {
                           .out = {TENSOR(F32, n)},
                           .n_out = 1};
         CHECK(check_all(&w, "to f32") > 0);
+    }
+}
+
+TEST(comparisons_and_casts_of_integers) {
+    static const op_id ops[] = {OP_Equal, OP_Greater, OP_Less, OP_GreaterOrEqual, OP_LessOrEqual};
+    static const dtype from[] = {DTYPE_F32, DTYPE_I32, DTYPE_I64};
+    static const int64_t shapes[][3][3] = {{{2, 5, 37}, {2, 5, 37}, {2, 5, 37}},
+                                           {{3, 40, 1}, {1, 1, 7}, {3, 40, 7}},
+                                           {{1, 1, 1}, {2, 3, 33}, {2, 3, 33}},
+                                           {{1, 5, 1}, {4, 1, 1}, {4, 5, 1}},
+                                           {{0, 5, 1}, {1, 1, 3}, {0, 5, 3}}};
+    for (size_t o = 0; o < 5; o++)
+        for (size_t s = 0; s < 5; s++)
+            for (size_t t = 0; t < 3; t++) {
+                struct check c = {.op = ops[o],
+                                  .in = {tensor_of(from[t], 3, shapes[s][0]),
+                                         tensor_of(from[t], 3, shapes[s][1])},
+                                  .n_in = 2,
+                                  .out = {tensor_of(DTYPE_BOOL, 3, shapes[s][2])},
+                                  .n_out = 1};
+                CHECK(check_all(&c, "comparison") > 0);
+            }
+    static const dtype integers[] = {DTYPE_BOOL, DTYPE_I32, DTYPE_I64};
+    for (size_t t = 0; t < 3; t++) {
+        struct check c = {.op = OP_Cast,
+                          .attrs = {attr_of_int("to", 1)},
+                          .n_attrs = 1,
+                          .in = {tensor_of(integers[t], DIMS(77))},
+                          .n_in = 1,
+                          .out = {TENSOR(F32, 77)},
+                          .n_out = 1};
+        CHECK(check_all(&c, "cast") > 0);
+    }
+}
+
+TEST(global_pools_reduce_all_but_channels) {
+    static const op_id ops[] = {OP_GlobalMaxPool, OP_GlobalAveragePool};
+    for (size_t i = 0; i < 2; i++) {
+        struct check c = {.op = ops[i],
+                          .in = {TENSOR(F32, 2, 5, 7, 9)},
+                          .n_in = 1,
+                          .out = {TENSOR(F32, 2, 5, 1, 1)},
+                          .n_out = 1};
+        CHECK(check_all(&c, "global pool") > 0);
     }
 }
 
