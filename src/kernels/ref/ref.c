@@ -337,6 +337,8 @@ void ref_walk_merge(struct ref_walk *w) {
         return;
     }
     for (int i = 1; i < w->rank; i++) {
+        if (w->dims[i] == 1) /* walked by nobody, whatever its stride */
+            continue;
         bool is_alike = true;
         for (size_t k = 0; k < w->n_operands; k++)
             is_alike &= w->strides[k][out] == w->strides[k][i] * w->dims[i] || w->dims[out] == 1;
