@@ -68,7 +68,8 @@ struct kernel {
 
     bool is_serial; /* run() is called by thread 0 only */
 
-    /* Runs thread t->thread's share. Fails only for data that shapes could not exclude (an index
+    /* Runs thread t->thread's share. One that meets the team's barrier fails on all threads or on
+     * none. Fails only for data that shapes could not exclude (an index
      * out of range). */
     status (*run)(const struct kernel_call *c, const struct kernel_team *t, struct error *err);
 };
@@ -80,7 +81,8 @@ const struct kernel *kernel_ref(op_id op);
 const struct kernel *kernel_find(str name);
 
 /* The best kernel for the call at or below `level`: the highest level that accepts it, the first
- * row of kernels.def among equals, the reference kernel last. NULL: none at all. */
+ * row of kernels.def among equals, the reference kernel last. Without a BF16 operand no level past
+ * AVX512 is used. NULL: none at all. */
 const struct kernel *kernel_choose(const struct kernel_call *c, isa level);
 
 /* All kernels, for the tests that hold each against the reference: i from 0 until NULL. */

@@ -35,7 +35,20 @@ const struct kernel *kernel_find(str name) {
     return NULL;
 }
 
+/* Levels from AVX512_BF16 on add nothing but BF16: without it they only tie a plan to newer CPUs. */
+static bool has_bf16(const struct kernel_call *c) {
+    for (size_t i = 0; i < c->n_in; i++)
+        if (c->in[i] && c->in[i]->dtype == DTYPE_BF16)
+            return true;
+    for (size_t i = 0; i < c->n_out; i++)
+        if (c->out[i] && c->out[i]->dtype == DTYPE_BF16)
+            return true;
+    return false;
+}
+
 const struct kernel *kernel_choose(const struct kernel_call *c, isa level) {
+    if (level >= ISA_AVX512_BF16 && !has_bf16(c))
+        level = ISA_AVX512;
     const struct kernel *best = NULL; /* reference kernels are generic and come last */
     for (size_t i = 0; i < KERNELS; i++) {
         const struct kernel *k = kernels[i];

@@ -28,7 +28,9 @@
  * Elementwise in0 ... in7, broadcast together -> out0 ... out3, all of the broadcast shape
  *             attribute code: ints, five for an instruction {EW_x, dst, a, b, c}; register i < n_in
  *             is input i as F32; others are scratch. consts: floats. results: the register of each
- *             output; dtypes: its dtype.
+ *             output; dtypes: its dtype. The one output of a step may be the memory of an input of
+ *             the same dims and element size that no instruction reads after the first one
+ *             that writes the output's register.
  * Every other step is an ONNX operator under its own name.
  *
  * The tail of Linear, Conv2d, ConvTranspose2d: with residual_first = 0 (default)
