@@ -28,9 +28,17 @@ static void run_reconciler(void *arg) {
     reconciler_run(arg);
 }
 
+static void settle(void *arg, int64_t revision) {
+    reconciler_settle(arg, revision);
+}
+
 /* The API's server, until the process is told to end. */
-static status serve_api(struct store *store, const struct control_options *o, struct error *err) {
-    struct api api = {.store = store, .public_address = o->public_address};
+static status serve_api(struct store *store, struct reconciler *reconciler,
+                        const struct control_options *o, struct error *err) {
+    struct api api = {.store = store,
+                      .public_address = o->public_address,
+                      .settle = settle,
+                      .settle_arg = reconciler};
     CLEANUP(service_freep) struct service *service = NULL;
     CLEANUP(server_freep) struct server *server = NULL;
     TRY(service_start(&service, &api, err));
@@ -69,7 +77,7 @@ status control_run(const struct control_options *o, struct error *err) {
     };
     TRY(reconciler_new(&reconciler, &options, err));
     TRY(thread_start(&thread, "reconciler", run_reconciler, reconciler, err));
-    status st = serve_api(store, o, err);
+    status st = serve_api(store, reconciler, o, err);
     reconciler_stop(reconciler);
     thread_join(thread);
     return st;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "control/deployment_internal.h"
 
 struct reconciler {
@@ -12,6 +13,10 @@ struct reconciler {
     struct store_watch *watch;
     _Atomic bool is_stopping;
     int64_t trim_ns; /* when operations are trimmed next */
+
+    struct mutex lock; /* guards all below */
+    struct cond settled;
+    int64_t published_revision; /* the routes say at least this */
 };
 
 /* What one pass looks at. */
@@ -157,6 +162,13 @@ static status publish(struct pass *p, struct error *err) {
     return p->r->options.publish(p->r->options.publish_arg, endpoints, n, err);
 }
 
+static void published(struct reconciler *r, int64_t revision) {
+    mutex_lock(&r->lock);
+    r->published_revision = revision;
+    cond_broadcast(&r->settled);
+    mutex_unlock(&r->lock);
+}
+
 static void take_step(struct pass *p, struct deployment *d) {
     static const char *const names[] = {
         [STEP_DEPLOYED] = "model deployed",
@@ -191,6 +203,7 @@ static void steps(struct pass *p) {
 
 static status pass_run(struct pass *p, struct error *err) {
     struct runtime *runtime = p->r->options.runtime;
+    int64_t revision = store_revision(p->r->options.store);
     TRY(read_deployments(p, err));
     for (size_t i = 0; i < p->n_deployments; i++) {
         struct error failed;
@@ -214,6 +227,7 @@ static status pass_run(struct pass *p, struct error *err) {
         }
     }
     TRY(publish(p, err));
+    published(p->r, revision);
     steps(p);
     return STATUS_OK;
 }
@@ -243,6 +257,15 @@ status reconciler_pass(struct reconciler *r, int64_t *wake_ns, struct error *err
     return st;
 }
 
+void reconciler_settle(struct reconciler *r, int64_t revision) {
+    int64_t deadline_ns = clock_now(clock_system()) + SETTLE_MS * (int64_t)NS_PER_MS;
+    mutex_lock(&r->lock);
+    while (r->published_revision < revision)
+        if (!cond_wait_until(&r->settled, &r->lock, deadline_ns))
+            break;
+    mutex_unlock(&r->lock);
+}
+
 static void changed(void *arg) {
     store_watch_wake(((struct reconciler *)arg)->watch);
 }
@@ -253,9 +276,11 @@ status reconciler_new(struct reconciler **out, const struct reconciler_options *
     if (!r)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory");
     r->options = *o;
+    mutex_init(&r->lock);
+    cond_init(&r->settled);
     status st = store_watch(&r->watch, o->store, STR(""), store_revision(o->store), err);
     if (st != STATUS_OK) {
-        free(r);
+        reconciler_free(r);
         return st;
     }
     o->runtime->driver->watch(o->runtime, changed, r);
@@ -267,6 +292,8 @@ void reconciler_free(struct reconciler *r) {
     if (!r)
         return;
     store_watch_free(r->watch);
+    cond_done(&r->settled);
+    mutex_done(&r->lock);
     free(r);
 }
 

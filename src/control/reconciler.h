@@ -19,6 +19,7 @@ enum {
     RECONCILE_INTERVAL_MS = 5000, /* a pass at least so often */
     RECONCILE_RETRY_MS = 200,     /* after one that failed */
     OPERATIONS_TRIM_MS = 10000,
+    SETTLE_MS = 1000,
     DRAIN_MS = 30000,    /* from a replica's SIGTERM to its SIGKILL */
     LOG_TAIL_LINES = 20, /* of a replica's log that go into an operation's error */
 };
@@ -60,6 +61,9 @@ DEFINE_CLEANUP(struct reconciler, reconciler_free)
 
 /* One pass; `wake_ns` is when the next one is due even if nothing happens. */
 NODISCARD status reconciler_pass(struct reconciler *r, int64_t *wake_ns, struct error *err);
+
+/* Waits until the routes say what the store said at `revision`, at most SETTLE_MS. Any thread. */
+void reconciler_settle(struct reconciler *r, int64_t revision);
 
 /* Passes whenever something changed, until reconciler_stop(). */
 void reconciler_run(struct reconciler *r);

@@ -36,6 +36,10 @@ enum {
 struct api {
     struct store *store;
     const char *public_address; /* "127.0.0.1:8080": what callers reach the gateway by */
+
+    /* Waits until the routes follow the store at `revision`; may give up. NULL: nobody waits. */
+    void (*settle)(void *arg, int64_t revision);
+    void *settle_arg;
 };
 
 struct api_request {

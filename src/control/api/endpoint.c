@@ -225,6 +225,9 @@ status endpoint_update(struct api_call *c, struct error *err) {
     struct record_commit commit = {.arena = c->arena};
     record_put(&commit, record_key(c->arena, "endpoints", text), e, revision);
     TRY(record_commit(&commit, c->store, &revision, err));
+    /* A caller who has the reply sees the new split. */
+    if (c->api->settle && json_get(e, "deployedModels"))
+        c->api->settle(c->api->settle_arg, revision);
     c->reply = e;
     return endpoint_view(c, text, e, revision, err);
 }
