@@ -153,6 +153,7 @@ install-release: all lib
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/culmen
 	install -m 755 -s $(B)/culmen $(DESTDIR)$(PREFIX)/bin/culmen
 	install -m 644 include/culmen/plan.h $(DESTDIR)$(PREFIX)/include/culmen/
+	install -D -m 644 packaging/culmen.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/culmen
 	install -m 644 $(B)/libculmen.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 $(B)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/
 	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libculmen.so
