@@ -10,10 +10,11 @@
 #include "kernels/isa.h"
 #include "tensor/convert.h"
 
-#define SIMD_LEVEL  1
-#define LEVEL(name) generic_##name
-#define LEVEL_NAME  "generic"
-#define LEVEL_ISA   ISA_GENERIC
+#define SIMD_LEVEL      1
+#define LEVEL(name)     generic_##name
+#define LEVEL_NAME      "generic"
+#define LEVEL_ISA       ISA_GENERIC
+#define LEVEL_TAKES_F32 true /* tensors without a bf16 among them */
 
 enum { VL = 4 };
 typedef float vf __attribute__((vector_size(16), may_alias));

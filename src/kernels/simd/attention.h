@@ -34,7 +34,7 @@ struct attention_room {
 
 static bool attention_accepts(const struct kernel_call *c) {
     const struct tensor *q = c->in[0];
-    bool fits = q->dtype == DTYPE_BF16 || (q->dtype == DTYPE_F32 && ATTENTION_TAKES_F32);
+    bool fits = q->dtype == DTYPE_BF16 || (q->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
     for (size_t i = 0; i < 3; i++)
         fits = fits && c->in[i]->dtype == q->dtype && c->in[i]->rank == 3;
     const struct tensor *mask = c->n_in > 3 ? c->in[3] : NULL;

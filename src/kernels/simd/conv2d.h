@@ -31,7 +31,7 @@ static const struct tile_kind *conv_kind(const struct tensor *x) {
 
 static bool conv_accepts(const struct kernel_call *c) {
     const struct tensor *x = c->in[0], *w = c->in[1];
-    bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && CONV2D_TAKES_F32);
+    bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
     return fits && w->dtype == x->dtype && w->data && x->rank == 4 && w->rank == 4 &&
            image_is_float(c->out[0]) && image_pads_are_given(c->attrs);
 }

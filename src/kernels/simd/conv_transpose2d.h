@@ -26,7 +26,7 @@ static const struct tile_kind *deconv_kind(const struct tensor *x) {
 
 static bool deconv_accepts(const struct kernel_call *c) {
     const struct tensor *x = c->in[0], *w = c->in[1];
-    bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && CONV_TRANSPOSE2D_TAKES_F32);
+    bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
     return fits && w->dtype == x->dtype && w->data && x->rank == 4 && w->rank == 4 &&
            image_is_float(c->out[0]) && attr_int(c->attrs, "group", 1) == 1 &&
            !attr_find(c->attrs, "output_shape") && image_pads_are_given(c->attrs);

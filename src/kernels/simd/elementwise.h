@@ -31,13 +31,14 @@ static bool ew_is_float(const struct tensor *t) {
 }
 
 static bool ew_accepts(const struct kernel_call *c) {
-    for (size_t i = 0; i < c->n_in; i++)
-        if (!ew_is_float(c->in[i]))
+    bool has_bf16 = false;
+    for (size_t i = 0; i < c->n_in + c->n_out; i++) {
+        const struct tensor *t = i < c->n_in ? c->in[i] : c->out[i - c->n_in];
+        if (!ew_is_float(t))
             return false;
-    for (size_t i = 0; i < c->n_out; i++)
-        if (!ew_is_float(c->out[i]))
-            return false;
-    return true;
+        has_bf16 = has_bf16 || t->dtype == DTYPE_BF16;
+    }
+    return LEVEL_TAKES_F32 || has_bf16;
 }
 
 /* Registers, constants and activations that the code names must exist. */

@@ -12,7 +12,7 @@ static const struct tile_kind *linear_kind(const struct tensor *x) {
 
 static bool linear_accepts(const struct kernel_call *c) {
     const struct tensor *x = c->in[0], *w = c->in[1];
-    bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && LINEAR_TAKES_F32);
+    bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
     return fits && w->dtype == x->dtype && w->data && x->rank >= 1 && w->rank == 2;
 }
 

@@ -19,7 +19,7 @@ static const struct tile_kind *matmul_kind(const struct tensor *t) {
 
 static bool matmul_accepts(const struct kernel_call *c) {
     const struct tensor *a = c->in[0], *b = c->in[1], *y = c->out[0];
-    bool fits = a->dtype == DTYPE_BF16 || (a->dtype == DTYPE_F32 && MATMUL_TAKES_F32);
+    bool fits = a->dtype == DTYPE_BF16 || (a->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
     int64_t k = a->rank >= 2 ? a->dims[a->rank - 1] : -1;
     bool whole = a->dtype == DTYPE_F32 || LEVEL(tile_bf16).group == 1 || (k > 0 && k % 2 == 0);
     return fits && whole && b->dtype == a->dtype && a->rank >= 2 && b->rank >= 2 &&

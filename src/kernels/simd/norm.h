@@ -17,11 +17,15 @@ struct norm {
 };
 
 static bool norm_accepts(const struct kernel_call *c) {
-    for (size_t i = 0; i < c->n_in; i++)
-        if (c->in[i] && c->in[i]->dtype != DTYPE_F32 &&
-            (c->in[i]->dtype != DTYPE_BF16 || i == 1 || i == 2))
+    bool has_bf16 = false;
+    for (size_t i = 0; i < c->n_in + c->n_out; i++) {
+        const struct tensor *t = i < c->n_in ? c->in[i] : c->out[i - c->n_in];
+        bool is_vector = i < c->n_in && (i == 1 || i == 2); /* scale, bias */
+        if (t && t->dtype != DTYPE_F32 && (t->dtype != DTYPE_BF16 || is_vector))
             return false;
-    return c->in[0]->rank >= 1;
+        has_bf16 = has_bf16 || (t && t->dtype == DTYPE_BF16);
+    }
+    return c->in[0]->rank >= 1 && (LEVEL_TAKES_F32 || has_bf16);
 }
 
 /* s = x + residual at element i of the row that starts at `row`. */

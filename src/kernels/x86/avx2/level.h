@@ -9,10 +9,11 @@
 
 #include "kernels/isa.h"
 
-#define SIMD_LEVEL  1
-#define LEVEL(name) avx2_##name
-#define LEVEL_NAME  "avx2"
-#define LEVEL_ISA   ISA_AVX2
+#define SIMD_LEVEL      1
+#define LEVEL(name)     avx2_##name
+#define LEVEL_NAME      "avx2"
+#define LEVEL_ISA       ISA_AVX2
+#define LEVEL_TAKES_F32 true /* tensors without a bf16 among them */
 
 enum { VL = 8 };
 typedef __m256 vf;

@@ -1,4 +1,3 @@
 #include "kernels/x86/avx512/level.h"
 
-#define ATTENTION_TAKES_F32 true
 #include "kernels/simd/attention.h"

@@ -11,9 +11,10 @@
 #define SIMD_LEVEL           1
 #define LEVEL_HAS_WIDE_TILES /* 32 registers: 4 vectors a row */
 #ifndef LEVEL                /* avx512_bf16 has the same vectors under another name */
-#define LEVEL(name) avx512_##name
-#define LEVEL_NAME  "avx512"
-#define LEVEL_ISA   ISA_AVX512
+#define LEVEL(name)     avx512_##name
+#define LEVEL_NAME      "avx512"
+#define LEVEL_ISA       ISA_AVX512
+#define LEVEL_TAKES_F32 true /* tensors without a bf16 among them */
 #endif
 
 enum { VL = 16 };

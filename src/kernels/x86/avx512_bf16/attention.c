@@ -1,4 +1,3 @@
 #include "kernels/x86/avx512_bf16/level.h"
 
-#define ATTENTION_TAKES_F32 false
 #include "kernels/simd/attention.h"
