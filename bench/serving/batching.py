@@ -5,7 +5,8 @@
 
 Two models: `wide`, two layers whose FP32 weights are four times the L3 cache, so that one request costs a pass over memory
 and a batch costs the same; and `dense`, small convolutions with much arithmetic, where batching has nothing to gain and
-must not harm. Binary requests of batch 1 from wrk, one instance; blocks of the two servers alternate, medians count.
+must not harm. Binary requests of batch 1 from wrk, one instance; blocks of the two servers alternate, medians count. "us" is the server's
+CPU time per request, which other work on the machine disturbs least.
 """
 import argparse
 import json
@@ -94,7 +95,8 @@ def main():
     o = options.parse_args()
     run.CONNECTIONS = o.connections
     folder, results = pathlib.Path(tempfile.mkdtemp(prefix="culmen-batching-")), []
-    print(f"{'model':7}{'weights':>10}{'single/s':>10}{'batched/s':>11}{'ratio':>7}{'single p50':>12}{'batched p50':>13}")
+    print(f"{'model':7}{'weights':>10}{'single/s':>10}{'batched/s':>11}{'ratio':>7}{'single p50':>12}{'batched p50':>13}"
+          f"{'single us':>11}{'batched us':>12}")
     try:
         for name, (onnx, dims, n_bytes) in (("wide", wide(l3_bytes())), ("dense", dense())):
             body, size = write_body(folder, name, dims)
@@ -107,13 +109,12 @@ def main():
             finally:
                 for s in servers:
                     s.stop()
-            if os.environ.get("BENCH_BLOCKS"):
-                print([[round(b["rps"]) for b in kept] for kept in blocks], [[round(b["cpu_us"]) for b in kept] for kept in blocks])
             single, batched = ({k: statistics.median(b[k] for b in kept) for k in ("rps", "cpu_us", "p50_ms")}
                                for kept in blocks)
             results.append({"model": name, "weights": n_bytes, "single": single, "batched": batched})
             print(f"{name:7}{n_bytes / 2**20:7.0f}MiB{single['rps']:10.1f}{batched['rps']:11.1f}"
-                  f"{batched['rps'] / single['rps']:7.2f}{single['p50_ms']:12.2f}{batched['p50_ms']:13.2f}", flush=True)
+                  f"{batched['rps'] / single['rps']:7.2f}{single['p50_ms']:12.2f}{batched['p50_ms']:13.2f}"
+                  f"{single['cpu_us']:11.0f}{batched['cpu_us']:12.0f}", flush=True)
         if o.json:
             o.json.write_text(json.dumps(results, indent=1) + "\n")
     finally:

@@ -49,6 +49,14 @@ def test_a_model_that_cannot_be_loaded_ends_the_start(start_serve, models):
     assert "| broken | 1" in log and "UNAVAILABLE" in log
 
 
+def test_a_backend_that_is_not_there_is_named(start_serve, tmp_path):
+    version = tmp_path / "models/script/1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text("pass\n")
+    code, log = ended(start_serve(f"--model-repository={tmp_path / 'models'}"))
+    assert code == 1 and "unable to find backend library for backend 'python'" in log
+
+
 def test_the_rest_is_served_when_errors_do_not_end_the_start(start_serve, models):
     twins.put(models, "broken", 1, b"not onnx")
     strict = start_serve(f"--model-repository={models}", "--exit-on-error=false").wait()

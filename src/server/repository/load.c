@@ -174,8 +174,8 @@ static status open_backend(const struct repository_options *o, struct model_vers
     v->backend = backend_find(o, c->backend);
     if (!v->backend)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "unable to find backend library for backend '%s', try specifying runtime "
-                         "on the model configuration.",
+                         "unable to find backend library for backend '%s': this server runs "
+                         "model.onnx (onnxruntime) and model.plan (culmen)",
                          c->backend);
     char path[PATH_MAX];
     TRY(find_plan(o, c, version_dir, path, err));
