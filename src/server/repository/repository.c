@@ -1,55 +1,11 @@
 #include "server/repository/repository.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/clock.h"
-#include "base/hash.h"
 #include "base/log.h"
-#include "base/map.h"
-#include "base/thread.h"
-
-/* One version as the index shows it; version NULL unless READY. */
-struct slot {
-    int64_t number; /* -1: the model failed before a version was looked at */
-    model_state state;
-    char *reason;
-    struct model_version *version;
-};
-
-struct model {
-    char *name, *folder;
-    bool is_duplicate;  /* in two folders: neither is served */
-    bool is_gone;       /* its folder is */
-    uint64_t stamp;     /* of its files, when it was loaded */
-    struct slot *slots; /* ascending */
-    size_t n_slots;
-};
-
-struct job {
-    struct job *next;
-    char *name, *config_json;
-    bool is_unload;
-    repository_done_fn done;
-    void *arg;
-};
-
-struct repository {
-    struct mutex lock;
-    struct cond changed;
-    struct repository_options options;
-    struct map models; /* of struct model; grows only */
-    struct job *jobs, **jobs_end;
-    struct model_version *dead;
-    size_t n_versions; /* that have not been freed yet */
-    pthread_t thread;
-    bool has_thread, has_started, is_ending;
-};
+#include "server/repository/repository_internal.h"
 
 const char *model_state_name(model_state s) {
     static const char *const names[] = {"UNKNOWN", "LOADING", "READY", "UNLOADING", "UNAVAILABLE"};
@@ -64,339 +20,6 @@ void model_version_unref(struct model_version *v) {
     v->next_dead = r->dead;
     r->dead = v;
     cond_broadcast(&r->changed);
-    mutex_unlock(&r->lock);
-}
-
-static void slots_free(struct slot *slots, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        model_version_unref(slots[i].version);
-        free(slots[i].reason);
-    }
-    free(slots);
-}
-
-/* --- scanning --- */
-
-static uint64_t folder_stamp(const char *folder, int depth) {
-    uint64_t sum = 1;
-    DIR *d = opendir(folder);
-    struct dirent *e;
-    struct stat st;
-    while (d && (e = readdir(d))) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-            fstatat(dirfd(d), e->d_name, &st, 0))
-            continue;
-        int64_t facts[4] = {st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (int64_t)st.st_ino};
-        if (!S_ISDIR(st.st_mode)) {
-            sum += hash_bytes(e->d_name, strlen(e->d_name), hash_bytes(facts, sizeof facts, 7));
-        } else if (depth > 0) {
-            char path[PATH_MAX];
-            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-            sum +=
-                folder_stamp(path, depth - 1) * (hash_bytes(e->d_name, strlen(e->d_name), 3) | 1);
-        }
-    }
-    if (d)
-        closedir(d);
-    return sum;
-}
-
-static void found_locked(struct repository *r, const char *name, const char *folder) {
-    struct model *m = map_get(&r->models, str_from_c(name));
-    if (!m) {
-        if (r->models.n_live >= REPOSITORY_MODELS_MAX) {
-            log_error("repository", "too many models", "limit=%d", REPOSITORY_MODELS_MAX);
-            return;
-        }
-        m = calloc(1, sizeof *m);
-        if (!m)
-            return;
-        m->name = strdup(name);
-        m->folder = strdup(folder);
-        map_set(&r->models, str_from_c(name), m);
-    } else if (m->is_gone) {
-        free(m->folder);
-        m->folder = strdup(folder);
-    } else if (strcmp(m->folder, folder) != 0) {
-        m->is_duplicate = true;
-    }
-    m->is_gone = false;
-}
-
-/* Brings the list of models up to what the folders hold. */
-static status scan(struct repository *r, struct error *err) {
-    mutex_lock(&r->lock);
-    for (size_t i = 0; i < r->models.n; i++) {
-        struct model *m = r->models.entries[i].value;
-        m->is_gone = true;
-        m->is_duplicate = false;
-    }
-    status code = STATUS_OK;
-    for (size_t p = 0; p < r->options.n_paths && code == STATUS_OK; p++) {
-        const char *root = r->options.paths[p];
-        DIR *d = opendir(root);
-        if (!d) {
-            code = error_set(err, STATUS_INTERNAL,
-                             "failed to stat file %s: model repository cannot be read: %s", root,
-                             strerror(errno));
-            break;
-        }
-        struct dirent *e;
-        struct stat st;
-        while ((e = readdir(d)))
-            if (e->d_name[0] != '.' && !fstatat(dirfd(d), e->d_name, &st, 0) &&
-                S_ISDIR(st.st_mode)) {
-                char folder[PATH_MAX];
-                snprintf(folder, sizeof folder, "%s/%s", root, e->d_name);
-                found_locked(r, e->d_name, folder);
-            }
-        closedir(d);
-    }
-    if (r->options.flat_folder)
-        found_locked(r, FLAT_MODEL_NAME, r->options.flat_folder);
-    mutex_unlock(&r->lock);
-    return code;
-}
-
-/* --- loading --- */
-
-static struct slot failed_slot(int64_t number, const struct error *err) {
-    return (struct slot){
-        .number = number, .state = MODEL_STATE_UNAVAILABLE, .reason = strdup(err->text)};
-}
-
-/* Puts `slots` in place of the model's. A version that failed to reload keeps its old self. */
-static void replace_slots(struct repository *r, struct model *m, struct slot *slots, size_t n) {
-    mutex_lock(&r->lock);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < m->n_slots && !slots[i].version; k++)
-            if (m->slots[k].number == slots[i].number && m->slots[k].version) {
-                log_warn("repository", "reload failed, the loaded version stays",
-                         "model=%s version=%" PRId64, m->name, slots[i].number);
-                slots[i].version = TAKE(m->slots[k].version);
-                slots[i].state = MODEL_STATE_READY;
-            }
-    struct slot *old = m->slots;
-    size_t n_old = m->n_slots;
-    m->slots = slots;
-    m->n_slots = n;
-    mutex_unlock(&r->lock);
-    slots_free(old, n_old);
-}
-
-static void load_slot(struct repository *r, const struct model *m, str config_json,
-                      struct slot *slot) {
-    struct error err = {0};
-    char text[LOG_QUOTE_SIZE];
-    int64_t start_ns = clock_now(clock_system());
-    log_info("repository", "loading", "model=%s version=%" PRId64, m->name, slot->number);
-    if (model_version_load(&r->options, m->folder, m->name, slot->number, config_json,
-                           &slot->version, &err) != STATUS_OK) {
-        log_error("repository", "failed to load", "model=%s version=%" PRId64 " error=%s", m->name,
-                  slot->number, log_quote(err.text, text));
-        *slot = failed_slot(slot->number, &err);
-        return;
-    }
-    slot->version->repository = r;
-    slot->state = MODEL_STATE_READY;
-    mutex_lock(&r->lock);
-    r->n_versions++;
-    mutex_unlock(&r->lock);
-    log_info("repository", "successfully loaded", "model=%s version=%" PRId64 " ms=%" PRId64,
-             m->name, slot->number, (clock_now(clock_system()) - start_ns) / NS_PER_MS);
-}
-
-/* False: something of it failed; *text (PATH_MAX) says what. */
-static bool load_model(struct repository *r, struct model *m, str config_json, struct error *err) {
-    struct arena arena = {0};
-    int64_t *versions = NULL;
-    size_t n = 0;
-    m->stamp = folder_stamp(m->folder, 2);
-    status code = STATUS_OK;
-    if (m->is_duplicate)
-        code = error_set(err, STATUS_INVALID_ARGUMENT,
-                         "model '%s' is not unique across all model repositories", m->name);
-    else
-        code = model_versions_find(&r->options, m->folder, m->name, config_json, &arena, &versions,
-                                   &n, err);
-    struct slot *slots = calloc(n + 1, sizeof *slots);
-    if (code != STATUS_OK) {
-        char text[LOG_QUOTE_SIZE];
-        log_error("repository", "failed to load", "model=%s error=%s", m->name,
-                  log_quote(err->text, text));
-        slots[0] = failed_slot(-1, err);
-        n = 1;
-    }
-    bool is_whole = code == STATUS_OK;
-    for (size_t i = 0; i < n && code == STATUS_OK; i++) {
-        slots[i].number = versions[i];
-        load_slot(r, m, config_json, &slots[i]);
-        if (slots[i].state != MODEL_STATE_READY) {
-            error_set(err, STATUS_INVALID_ARGUMENT,
-                      "version %" PRId64 " is at UNAVAILABLE state: Invalid argument: %s;",
-                      versions[i], slots[i].reason);
-            is_whole = false;
-        }
-    }
-    replace_slots(r, m, slots, n);
-    arena_release(&arena);
-    return is_whole;
-}
-
-struct load_work {
-    struct repository *r;
-    struct model **models;
-    size_t n;
-    _Atomic size_t next, n_failed;
-};
-
-static void load_some(void *arg) {
-    struct load_work *w = arg;
-    for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->n;) {
-        struct error err;
-        if (!load_model(w->r, w->models[i], (str){0}, &err))
-            atomic_fetch_add(&w->n_failed, 1);
-    }
-}
-
-static size_t load_all(struct repository *r, struct model **models, size_t n) {
-    struct load_work w = {.r = r, .models = models, .n = n};
-    pthread_t threads[REPOSITORY_LOAD_THREADS_MAX];
-    size_t n_threads = 0;
-    while (n_threads + 1 < n && n_threads + 1 < r->options.n_load_threads &&
-           thread_start(&threads[n_threads], "load", load_some, &w, NULL) == STATUS_OK)
-        n_threads++;
-    load_some(&w);
-    for (size_t i = 0; i < n_threads; i++)
-        thread_join(threads[i]);
-    return w.n_failed;
-}
-
-/* --- the repository's thread: jobs, polling, and the end of versions --- */
-
-static void reap_locked(struct repository *r) {
-    while (r->dead) {
-        struct model_version *v = r->dead;
-        r->dead = v->next_dead;
-        mutex_unlock(&r->lock);
-        log_info("repository", "successfully unloaded", "model=%.*s version=%" PRId64,
-                 STR_ARG(v->spec.name), v->spec.version);
-        model_version_free(&r->options, v);
-        mutex_lock(&r->lock);
-        r->n_versions--;
-    }
-}
-
-static void unload_model(struct repository *r, struct model *m) {
-    mutex_lock(&r->lock);
-    struct slot *slots = calloc(m->n_slots + 1, sizeof *slots);
-    for (size_t i = 0; i < m->n_slots; i++)
-        slots[i] = (struct slot){.number = m->slots[i].number,
-                                 .state = MODEL_STATE_UNAVAILABLE,
-                                 .reason = strdup("unloaded")};
-    struct slot *old = m->slots;
-    m->slots = slots;
-    size_t n = m->n_slots;
-    m->stamp = 0;
-    mutex_unlock(&r->lock);
-    slots_free(old, n);
-}
-
-static struct model *find_model(struct repository *r, str name) {
-    mutex_lock(&r->lock);
-    struct model *m = map_get(&r->models, name);
-    mutex_unlock(&r->lock);
-    return m;
-}
-
-static void run_load(struct repository *r, struct job *j) {
-    struct error err = {0};
-    if (scan(r, &err) != STATUS_OK) {
-        j->done(j->arg, STATUS_INTERNAL, err.text);
-        return;
-    }
-    struct model *m = find_model(r, str_from_c(j->name));
-    char text[sizeof err.text + 256];
-    if (!m || m->is_gone) {
-        snprintf(text, sizeof text, "failed to load '%s', failed to poll from model repository",
-                 j->name);
-        j->done(j->arg, STATUS_INTERNAL, text);
-        return;
-    }
-    if (load_model(r, m, str_from_c(j->config_json), &err)) {
-        j->done(j->arg, STATUS_OK, "");
-        return;
-    }
-    bool is_structural = m->n_slots == 1 && m->slots[0].number < 0;
-    if (is_structural && !strstr(err.text, "version policy"))
-        snprintf(text, sizeof text, "failed to load '%s', failed to poll from model repository",
-                 j->name);
-    else
-        snprintf(text, sizeof text, "load failed for model '%s': %s\n", j->name, err.text);
-    j->done(j->arg,
-            is_structural && !strstr(err.text, "version policy") ? STATUS_INTERNAL
-                                                                 : STATUS_INVALID_ARGUMENT,
-            text);
-}
-
-static void run_job(struct repository *r, struct job *j) {
-    if (j->is_unload) {
-        struct model *m = find_model(r, str_from_c(j->name));
-        if (m)
-            unload_model(r, m);
-        j->done(j->arg, STATUS_OK, "");
-    } else {
-        run_load(r, j);
-    }
-    free(j->name);
-    free(j->config_json);
-    free(j);
-}
-
-static void poll_once(struct repository *r) {
-    struct error err = {0};
-    if (scan(r, &err) != STATUS_OK) {
-        log_error("repository", "poll failed", "error=\"%s\"", err.text);
-        return;
-    }
-    for (size_t i = 0; i < r->models.n; i++) {
-        struct model *m = r->models.entries[i].value;
-        bool is_loaded = m->n_slots > 0 && m->stamp != 0;
-        if (m->is_gone && is_loaded)
-            unload_model(r, m);
-        else if (!m->is_gone && folder_stamp(m->folder, 2) != m->stamp)
-            load_model(r, m, (str){0}, &err);
-    }
-}
-
-static void repository_thread(void *arg) {
-    struct repository *r = arg;
-    int64_t interval_ns = r->options.poll_interval_ms * NS_PER_MS;
-    int64_t poll_ns = clock_now(clock_system()) + interval_ns;
-    mutex_lock(&r->lock);
-    for (;;) {
-        reap_locked(r);
-        struct job *j = r->jobs;
-        if (j) {
-            r->jobs = j->next;
-            if (!r->jobs)
-                r->jobs_end = &r->jobs;
-            mutex_unlock(&r->lock);
-            run_job(r, j);
-            mutex_lock(&r->lock);
-            continue;
-        }
-        if (r->is_ending && r->n_versions == 0)
-            break;
-        if (r->options.control != MODEL_CONTROL_POLL || r->is_ending || !r->has_started) {
-            cond_wait(&r->changed, &r->lock);
-        } else if (!cond_wait_until(&r->changed, &r->lock, poll_ns)) {
-            mutex_unlock(&r->lock);
-            poll_once(r);
-            poll_ns = clock_now(clock_system()) + interval_ns;
-            mutex_lock(&r->lock);
-        }
-    }
     mutex_unlock(&r->lock);
 }
 
@@ -451,7 +74,7 @@ void repository_free(struct repository *r) {
 
 status repository_start(struct repository *r, const char *const *names, size_t n_names,
                         size_t *n_failed, struct error *err) {
-    TRY(scan(r, err));
+    TRY(repository_scan(r, err));
     struct model **models = calloc(r->models.n + 1, sizeof *models);
     size_t n = 0;
     *n_failed = 0;
@@ -460,7 +83,7 @@ status repository_start(struct repository *r, const char *const *names, size_t n
     for (size_t i = 0; i < r->models.n && is_all; i++)
         models[n++] = r->models.entries[i].value;
     for (size_t i = 0; i < n_names && !is_all; i++) {
-        struct model *m = find_model(r, str_from_c(names[i]));
+        struct model *m = repository_model(r, str_from_c(names[i]));
         if (m && n < r->models.n) {
             models[n++] = m;
         } else {
@@ -469,7 +92,7 @@ status repository_start(struct repository *r, const char *const *names, size_t n
             ++*n_failed;
         }
     }
-    *n_failed += load_all(r, models, n);
+    *n_failed += repository_load_models(r, models, n);
     free(models);
     mutex_lock(&r->lock);
     r->has_started = true;
