@@ -13,8 +13,8 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wformat=2 -Wno-missing-field-initializers -Werror
 
 MODE_debug   := -O1 -fno-omit-frame-pointer
-# At -O3 gcc follows error_set() into a status of 0 that no caller gives it, and then warns.
-MODE_release := -O3 -fvisibility=hidden -Wno-error=maybe-uninitialized
+# At -O3 gcc follows error_set() into a status of 0 that no caller gives it, and then warns. clang has no such warning.
+MODE_release := -O3 -fvisibility=hidden $(if $(findstring clang,$(CC)),,-Wno-error=maybe-uninitialized)
 MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 MODE_tsan    := -O1 -fsanitize=thread
 MODE_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined
