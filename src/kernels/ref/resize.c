@@ -178,6 +178,8 @@ static size_t resize_scratch(const struct kernel_call *c, unsigned n_threads) {
     bool is_antialiased = attr_int(c->attrs, "antialias", 0) != 0;
     size_t size = 0;
     (void)n_threads;
+    if (tensor_n_elements(y) <= 0)
+        return 0;
     for (int d = 0; d < y->rank; d++) {
         int64_t out = y->dims[d] > 0 ? y->dims[d] : 0, taps = 4;
         if (is_antialiased && out && x->dims[d] > out)

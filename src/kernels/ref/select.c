@@ -90,6 +90,8 @@ static void select_row(const struct row *r, int64_t *best, int64_t k, int64_t n)
 static size_t topk_scratch(const struct kernel_call *c, unsigned n_threads) {
     int64_t most = 0;
     (void)n_threads;
+    if (tensor_n_elements(c->in[0]) <= 0)
+        return 0;
     for (int d = 0; d < c->in[0]->rank; d++)
         most = c->in[0]->dims[d] > most ? c->in[0]->dims[d] : most;
     return (size_t)most * sizeof(int64_t);
@@ -105,8 +107,9 @@ static status topk(const struct kernel_call *c, const struct kernel_team *t, str
     struct ref_split s = ref_split_at(in, axis);
     int64_t k =
         k_in && tensor_n_elements(k_in) == 1 ? ref_get_int(k_in, 0) : attr_int(c->attrs, "k", -1);
+    bool is_empty = s.before * s.after == 0;
     if (!any || any->rank != in->rank || k < 0 || k > s.n || k > any->dims[axis] ||
-        c->scratch_size < (size_t)k * sizeof(int64_t))
+        (!is_empty && c->scratch_size < (size_t)k * sizeof(int64_t)))
         return error_set(err, STATUS_INVALID_ARGUMENT, "k is %" PRId64 ", the axis has %" PRId64, k,
                          s.n);
     int64_t dims[TENSOR_RANK_MAX], *best = c->scratch;
@@ -168,8 +171,9 @@ static double overlap(struct box a, struct box b) {
 static size_t nms_scratch(const struct kernel_call *c, unsigned n_threads) {
     const struct tensor *boxes = c->in[0];
     (void)n_threads;
-    return boxes->rank == 3 && boxes->dims[1] > 0 ? 2 * (size_t)boxes->dims[1] * sizeof(int64_t)
-                                                  : 0;
+    return boxes->rank == 3 && tensor_n_elements(boxes) > 0
+               ? 2 * (size_t)boxes->dims[1] * sizeof(int64_t)
+               : 0;
 }
 
 static double scalar_or(const struct tensor *t, double fallback) {
