@@ -219,6 +219,60 @@ static void ew_act(int64_t kind, float *dst, const float *a, const float *consts
     }
 }
 
+static bool ew_is_binary(int64_t op) {
+    return op >= EW_ADD && op <= EW_POW;
+}
+
+/* An instruction as it is run. */
+struct ew_instruction {
+    int64_t word[5]; /* operation, destination, a, b, c */
+};
+
+/* How often the code writes and reads register r; a result is read once more. */
+static void ew_count(const struct ew *e, int64_t r, int *n_written, int *n_read) {
+    *n_written = *n_read = 0;
+    for (const int64_t *p = e->code; p < e->code + e->n_code; p += 5) {
+        int n_operands = p[0] == EW_CONST ? 0 : p[0] == EW_FMA ? 3 : ew_is_binary(p[0]) ? 2 : 1;
+        *n_written += p[1] == r;
+        for (int i = 0; i < n_operands; i++)
+            *n_read += p[2 + i] == r;
+    }
+    for (size_t i = 0; i < e->n_results; i++)
+        *n_read += e->results[i] == r;
+}
+
+/* Shortens the code: constants that nothing else writes over are set once, in `reg`, and a product
+ * that only the next sum wants becomes part of it. Returns the number of instructions left. */
+static size_t ew_shorten(const struct ew *e, float *const *reg, struct ew_instruction *out) {
+    size_t n = 0;
+    for (const int64_t *p = e->code; p < e->code + e->n_code; p += 5) {
+        int n_written, n_read;
+        ew_count(e, p[1], &n_written, &n_read);
+        bool is_result = false;
+        for (size_t i = 0; i < e->n_results; i++)
+            is_result = is_result || e->results[i] == p[1];
+        if (p[0] == EW_CONST && n_written == 1 && !is_result) {
+            for (int64_t i = 0; i < EW_TILE; i += VL)
+                vf_store(reg[p[1]] + i, vf_set(e->consts[p[2]]));
+            continue;
+        }
+        struct ew_instruction *last = n ? &out[n - 1] : NULL;
+        if (p[0] == EW_ADD && last && last->word[0] == EW_MUL) {
+            int64_t product = last->word[1];
+            ew_count(e, product, &n_written, &n_read);
+            bool is_a = p[2] == product, is_b = p[3] == product;
+            if (n_written == 1 && n_read == 1 && (is_a || is_b)) {
+                last->word[0] = EW_FMA;
+                last->word[1] = p[1];
+                last->word[4] = is_a ? p[3] : p[2];
+                continue;
+            }
+        }
+        memcpy(out[n++].word, p, sizeof out->word);
+    }
+    return n;
+}
+
 /* One instruction over a tile of n elements, n rounded up to whole vectors. */
 static void ew_step(const struct ew *e, const int64_t *p, float *const *reg, int64_t n) {
     float *dst = reg[p[1]];
@@ -294,6 +348,8 @@ static status ew_run(const struct kernel_call *c, const struct kernel_team *t, s
     for (size_t i = 0; i < c->n_in; i++)
         if (e.is_scalar[i])
             ew_copy(reg[i], c->in[i], 0, 0, EW_TILE);
+    struct ew_instruction code[EW_CODE_MAX];
+    size_t n_instructions = ew_shorten(&e, reg, code);
     int64_t from, to;
     kernel_share(t, tensor_n_elements(c->out[0]), EW_TILE, &from, &to);
     for (int64_t at = from; at < to; at += EW_TILE) {
@@ -311,8 +367,8 @@ static status ew_run(const struct kernel_call *c, const struct kernel_team *t, s
             if (e.results[i] >= (int64_t)c->n_in && c->out[i]->dtype == DTYPE_F32)
                 reg[e.results[i]] =
                     n == EW_TILE ? (float *)c->out[i]->data + at : room + e.results[i] * EW_TILE;
-        for (size_t i = 0; i < e.n_code; i += 5)
-            ew_step(&e, e.code + i, reg, n);
+        for (size_t i = 0; i < n_instructions; i++)
+            ew_step(&e, code[i].word, reg, n);
         for (size_t i = 0; i < c->n_out; i++) {
             const float *r = reg[e.results[i]];
             if (c->out[i]->dtype == DTYPE_F32 && r == (float *)c->out[i]->data + at)
