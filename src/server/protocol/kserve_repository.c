@@ -169,6 +169,50 @@ void kserve_logging(struct route_call *c, struct exchange *x) {
     reply_json(x, code, b, &err);
 }
 
+static void fixed_setting_body_done(struct exchange *x) {
+    struct json_value *body;
+    struct error err = {0};
+    status code = triton_json_parse(&body, &x->arena, x->body, &err);
+    if (code == STATUS_OK)
+        code = error_set(&err, STATUS_UNIMPLEMENTED,
+                         "this server's log and trace settings cannot be changed while it runs");
+    reply_error(x, code, err.text);
+}
+
+/* Settings that can be asked for but not changed. */
+void kserve_fixed_setting(struct route_call *c, struct exchange *x) {
+    exchange_collect(x, c->service->input_size_max, fixed_setting_body_done);
+}
+
+/* There is no tracing, which is what these settings say. */
+void kserve_trace(struct route_call *c, struct exchange *x) {
+    struct error err = {0};
+    if (c->model.n && !repository_knows(c->service->repository, c->model)) {
+        char text[400];
+        snprintf(text, sizeof text, "Request for unknown model : %.*s", STR_ARG(c->model));
+        reply_error_http(x, 400, text);
+        return;
+    }
+    struct buffer *b = service_scratch(x);
+    status code = buffer_append_str(b,
+                                    STR("{\"trace_level\":[\"OFF\"],\"trace_rate\":\"1000\","
+                                        "\"trace_count\":\"-1\",\"log_frequency\":\"0\","
+                                        "\"trace_file\":\"\",\"trace_mode\":\"triton\"}"),
+                                    &err);
+    reply_json(x, code, b, &err);
+}
+
+/* Clients unregister what an earlier run may have left, before they start: nothing is there. */
+void kserve_shm_unregister(struct route_call *c, struct exchange *x) {
+    (void)c;
+    reply_empty(x, 200);
+}
+
+void kserve_shm_register(struct route_call *c, struct exchange *x) {
+    (void)c;
+    reply_error(x, STATUS_UNIMPLEMENTED, "this server does not map the shared memory of clients");
+}
+
 void kserve_shm_status(struct route_call *c, struct exchange *x) {
     (void)c;
     struct error err = {0};
