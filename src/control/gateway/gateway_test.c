@@ -32,7 +32,11 @@ static void respond(struct exchange *x, int code, str type, str body) {
 
 static void serve(struct exchange *x) {
     __atomic_add_fetch(&n_served, 1, __ATOMIC_SEQ_CST);
-    if (str_eq(x->path, STR("/echo")))
+    bool is_for_control = str_starts(x->path, STR("/v1/"));
+    if (exchange_header(x, STR("x-hop")).p ||
+        (!is_for_control && exchange_header(x, STR("authorization")).p))
+        respond(x, 500, STR("text/plain"), STR("a header that was not for me"));
+    else if (str_eq(x->path, STR("/echo")))
         respond(x, 200, exchange_header(x, STR("content-type")), x->body);
     else if (str_eq(x->path, STR("/predict")))
         respond(x, 200, STR("application/json"), STR("{\"predictions\": [1, 2]} \n"));
@@ -111,14 +115,16 @@ static void rig_close(struct rig *r) {
 
 static int call(const struct rig *r, const char *target, str body, struct http_reply *reply) {
     struct http_header headers[] = {{STR("Content-Type"), STR("application/x-test")},
-                                    {STR("Authorization"), STR("Bearer secret")}};
+                                    {STR("Authorization"), STR("Bearer secret")},
+                                    {STR("Connection"), STR("keep-alive, X-Hop")},
+                                    {STR("X-Hop"), STR("1")}};
     struct error err = {0};
     *reply = (struct http_reply){0};
     if (http_call(reply, str_from_c(r->address),
                   &(struct http_request){.method = STR("POST"),
                                          .target = str_from_c(target),
                                          .headers = headers,
-                                         .n_headers = 2,
+                                         .n_headers = 4,
                                          .body = body},
                   &err) != STATUS_OK)
         test_fail(__FILE__, __LINE__, "%s", err.text);

@@ -231,12 +231,18 @@ static struct backend *choose_backend(struct relay *r) {
 
 /* --- answers of a replica --- */
 
-static bool is_hop_by_hop(str name) {
+/* True for headers that are about one connection: the known ones, and those that the message's
+ * Connection header names. */
+static bool is_hop_by_hop(str name, const struct http_header *headers, size_t n) {
     static const char *const names[] = {"connection",        "keep-alive",      "te",     "trailer",
                                         "transfer-encoding", "upgrade",         "expect", "host",
                                         "content-length",    "proxy-connection"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (http_name_eq(name, str_from_c(names[i])))
+            return true;
+    str listed = http_header_find(headers, n, STR("connection")), option;
+    while (str_next(&listed, ',', &option))
+        if (http_name_eq(str_trim(option), name))
             return true;
     return false;
 }
@@ -247,7 +253,7 @@ static struct http_header *answer_headers(const struct relay *r, const struct cl
     struct http_header *out =
         arena_array(&r->x->arena, struct http_header, in->n_headers + ARRAY_LEN(r->model->headers));
     for (size_t i = 0; i < in->n_headers; i++)
-        if (!is_hop_by_hop(in->headers[i].name) &&
+        if (!is_hop_by_hop(in->headers[i].name, in->headers, in->n_headers) &&
             !http_name_eq(in->headers[i].name, STR("content-type")))
             out[(*n)++] = in->headers[i];
     for (size_t i = 0; r->model && i < ARRAY_LEN(r->model->headers); i++)
@@ -510,7 +516,7 @@ static void choose_headers(struct relay *r) {
     r->headers = arena_array(&x->arena, struct http_header, x->n_headers);
     for (size_t i = 0; i < x->n_headers; i++) {
         str name = x->headers[i].name;
-        bool is_kept = !is_hop_by_hop(name);
+        bool is_kept = !is_hop_by_hop(name, x->headers, x->n_headers);
         if (r->kind != RELAY_CONTROL)
             is_kept &=
                 !http_name_eq(name, STR("authorization")) && !http_name_eq(name, STR("cookie"));
