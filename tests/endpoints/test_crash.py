@@ -222,3 +222,74 @@ def test_deployments_that_were_cut_off_are_finished(up, tiny):
     for id in shown:
         up.finish(up.ok("POST", f"/v1/{endpoint}:undeployModel", {"deployedModelId": id}))
     wait_for(lambda: up.replicas() == {})
+
+
+def test_callers_at_once_and_killed_control_processes_leave_a_state_that_agrees(up, tiny):
+    """Several callers deploy, undeploy and change the split of the same endpoints; every operation that was
+    acknowledged ends, and endpoints, splits, operations and processes agree in the end."""
+    random.seed(SEED)
+    model = up.upload(tiny(2))
+    endpoints = [up.create_endpoint(f"e{i}") for i in range(2)]
+    operations, ending, unexpected = [], threading.Event(), []
+
+    def call(method, path, body):
+        try:
+            status, answer = up.call(method, path, body, timeout=30)
+        except (OSError, http.client.HTTPException):
+            return
+        if status == 200 and "/operations/" in answer.get("name", ""):
+            operations.append(answer["name"])
+        elif status not in (200, 400, 404, 409, 429, 502, 503):  # refused, or nobody there
+            unexpected.append((method, path, status, answer))
+
+    def caller(seed):
+        r = random.Random(seed)
+        while not ending.is_set():
+            endpoint = r.choice(endpoints)
+            try:
+                shown = up.call("GET", f"/v1/{endpoint}")[1]
+            except (OSError, http.client.HTTPException):
+                continue
+            ids = [d["id"] for d in shown.get("deployedModels", [])]
+            action = r.random()
+            if action < 0.45 and len(ids) < 4:
+                split = {"0": 100} if not ids or r.random() < 0.5 else {}
+                call("POST", f"/v1/{endpoint}:deployModel", {
+                    "deployedModel": {"model": model, "dedicatedResources": {}}, "trafficSplit": split})
+            elif action < 0.75 and ids:
+                gone, rest = ids[0], ids[1:]
+                call("POST", f"/v1/{endpoint}:undeployModel",
+                     {"deployedModelId": gone, "trafficSplit": {rest[-1]: 100} if rest else {}})
+            elif len(ids) > 1:
+                call("PATCH", f"/v1/{endpoint}?updateMask=trafficSplit", {"trafficSplit": {ids[0]: 30, ids[1]: 70}})
+
+    threads = [threading.Thread(target=caller, args=(SEED + i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for _ in range(N_CONTROL):
+        time.sleep(random.uniform(0.2, 1))
+        kill_child(up, "control")
+    ending.set()
+    for t in threads:
+        t.join()
+    assert unexpected == []
+    wait_for(lambda: up.call("GET", f"/v1/{endpoints[0]}")[0] == 200)
+    for name in set(operations):
+        operation = up.ok("GET", f"/v1/{name}")
+        while not operation.get("done"):
+            operation = up.ok("POST", f"/v1/{name}:wait", {"timeout": "30s"})
+    assert len(operations) > 10
+
+    def agrees():
+        shown = [up.ok("GET", f"/v1/{e}") for e in endpoints]
+        n = 0
+        for e in shown:
+            ids = {d["id"] for d in e.get("deployedModels", [])}
+            split = e.get("trafficSplit", {})
+            assert set(split) <= ids and sum(split.values()) in (0, 100), e
+            n += len(ids)
+        return n == len(up.replicas())
+
+    wait_for(agrees)
+    used = up.ok("GET", f"/v1/{model}").get("deployedModels", [])
+    assert len(used) == len(up.replicas())
