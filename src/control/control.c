@@ -1,5 +1,6 @@
 #include "control/control.h"
 
+#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -22,6 +23,16 @@ static const char *const replica_argv[] = {"culmen", "serve", "--http-fd=3", NUL
 static status runtime_open(struct runtime **out, const char *folder, struct error *err) {
     struct process_options o = {.folder = folder, .path = "/proc/self/exe", .argv = replica_argv};
     return process_runtime_open(out, &o, err);
+}
+
+/* What file_write() leaves when its process is killed. */
+static void remove_unfinished(void) {
+    glob_t found;
+    if (glob(CONTROL_ROUTES_PATH ".??????", 0, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            unlink(found.gl_pathv[i]);
+        globfree(&found);
+    }
 }
 
 static void run_reconciler(void *arg) {
@@ -65,6 +76,7 @@ status control_run(const struct control_options *o, struct error *err) {
     pthread_t thread;
     TRY(store_open(&store, CONTROL_STORE_PATH, err));
     TRY(runtime_open(&runtime, o->folder, err));
+    remove_unfinished();
     routes_init(&routes, CONTROL_ROUTES_PATH);
     snprintf(cache, sizeof cache, "%.*s/%s", FOLDER_SIZE_MAX, o->folder, CONTROL_CACHE);
     struct reconciler_options options = {

@@ -178,7 +178,10 @@ static void take_step(struct pass *p, struct deployment *d) {
     struct error err;
     char quoted[LOG_QUOTE_SIZE];
     p->is_repeated = true;
-    if (deployment_commit(d, p->r->options.store, &err) != STATUS_OK) {
+    status st = deployment_commit(d, p->r->options.store, &err);
+    if (st == STATUS_ABORTED) /* a caller was faster: the next pass sees what it did */
+        return;
+    if (st != STATUS_OK) {
         report("a step was not taken", d, &err);
         return;
     }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -311,27 +312,52 @@ static status folders_make(struct process_runtime *p, struct error *err) {
     return file_make_folder(path, err);
 }
 
+/* A folder without a state is what a driver left that was killed while it made or removed a
+ * replica; no process can belong to it. */
+static void folder_forget(const char *folder) {
+    char path[PATH_MAX + 300];
+    DIR *d = opendir(folder);
+    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        unlink(path); /* a state that was not finished; not "." and ".." */
+    }
+    if (d)
+        closedir(d);
+    rmdir(folder);
+}
+
+static void adopt_one(struct process_runtime *p, const char *uid) {
+    struct replica *r = NULL;
+    struct error err = {0};
+    char quoted[LOG_QUOTE_SIZE], path[PATH_MAX];
+    status st = strlen(uid) == REPLICA_UID_SIZE - 1
+                    ? replica_load(&r, p, uid, &err)
+                    : error_set(&err, STATUS_DATA_LOSS, "not a replica's folder");
+    if (st == STATUS_NOT_FOUND) {
+        snprintf(path, sizeof path, "%.3000s/replicas/%s", p->folder, uid);
+        folder_forget(path);
+        return;
+    }
+    if (st != STATUS_OK) {
+        log_warn("runtime", "a replica's state cannot be read and is left alone",
+                 "uid=%.40s "
+                 "error=%s",
+                 uid, log_quote(err.text, quoted));
+        return;
+    }
+    table_add(p, r);
+    log_info("runtime", r->pid ? "replica adopted" : "replica found dead",
+             "set=%s ordinal=%u pid=%d address=%s holds_socket=%d", r->set, r->ordinal, (int)r->pid,
+             r->address, r->listen_fd >= 0);
+}
+
 static void adopt_all(struct process_runtime *p) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%.3000s/replicas", p->folder);
     DIR *d = opendir(path);
-    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-        struct replica *r = NULL;
-        struct error err;
-        char quoted[LOG_QUOTE_SIZE];
-        if (e->d_name[0] == '.')
-            continue;
-        if (strlen(e->d_name) != REPLICA_UID_SIZE - 1 ||
-            replica_load(&r, p, e->d_name, &err) != STATUS_OK) {
-            log_warn("runtime", "a replica's state cannot be read and is left alone", "name=%s",
-                     log_quote(e->d_name, quoted));
-            continue;
-        }
-        table_add(p, r);
-        log_info("runtime", r->pid ? "replica adopted" : "replica found dead",
-                 "set=%s ordinal=%u pid=%d address=%s holds_socket=%d", r->set, r->ordinal,
-                 (int)r->pid, r->address, r->listen_fd >= 0);
-    }
+    for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
+        if (e->d_name[0] != '.')
+            adopt_one(p, e->d_name);
     if (d)
         closedir(d);
 }

@@ -339,6 +339,21 @@ TEST(process_leaves_a_state_that_makes_no_sense_alone) {
     fixture_done(&f);
 }
 
+TEST(process_clears_what_a_killed_driver_left_half_made) {
+    struct fixture f;
+    fixture_init(&f);
+    runtime_close(f.r);
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/replicas/0123456789abcdef", f.folder);
+    CHECK_EQ(file_make_folder(path, NULL), STATUS_OK);
+    snprintf(path, sizeof path, "%s/replicas/0123456789abcdef/state.1.tmp", f.folder);
+    CHECK_EQ(file_write(path, "x", 1, NULL), STATUS_OK);
+    fixture_open(&f);
+    snprintf(path, sizeof path, "%s/replicas/0123456789abcdef", f.folder);
+    CHECK(access(path, F_OK) != 0);
+    fixture_done(&f);
+}
+
 TEST(process_refuses_a_set_name_that_leaves_its_folder) {
     struct fixture f;
     fixture_init(&f);
