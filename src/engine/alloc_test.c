@@ -47,7 +47,7 @@ static void run_batches(struct session *s, struct error *err) {
     float x[32];
     for (int i = 0; i < 32; i++)
         x[i] = (float)i;
-    for (int64_t n = 1; n <= 4; n++) { /* as many bindings as a session keeps */
+    for (int64_t n = 1; n <= 8; n++) { /* fewer than a session keeps */
         struct tensor t = fixture_input(x, n);
         CHECK_EQ(session_set_input(s, 0, &t, err), STATUS_OK);
         CHECK_EQ(session_run(s, err), STATUS_OK);

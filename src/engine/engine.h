@@ -35,7 +35,7 @@ struct plan;
 
 enum {
     SESSION_THREADS_MAX = 256,
-    SESSION_BINDINGS_MAX = 4, /* memory layouts of the latest combinations of dims that are kept */
+    SESSION_BINDINGS_MAX = 16, /* memory layouts of the latest combinations of dims that are kept */
 };
 
 /* One input or output. Where dims is -1 the size is chosen by the caller (input) or follows
