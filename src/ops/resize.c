@@ -42,21 +42,23 @@ bool resize_mode_parse(resize_mode *out, str name) {
 
 double resize_position(resize_coordinate c, int64_t i, double scale, int64_t in, int64_t out,
                        double roi_start, double roi_end) {
-    /* ONNX's reference takes the length before it is rounded. */
+    /* ONNX's reference takes the length before it is rounded. Where a position can fall in the
+     * middle of two, floats decide as ONNX Runtime does: 4 / 1.6f is 2.5 in them. */
     double x = (double)i, n_in = (double)in, n_out = scale * n_in;
+    float s = (float)scale, center_of_pixel = (float)i + 0.5f;
     switch (c) {
     case RESIZE_HALF_PIXEL:
-        return (x + 0.5) / scale - 0.5;
+        return (double)(center_of_pixel / s - 0.5f);
     case RESIZE_HALF_PIXEL_SYMMETRIC: {
         double adjustment = (double)out / n_out, center = n_in / 2;
         return center * (1 - adjustment) + (x + 0.5) / scale - 0.5;
     }
     case RESIZE_PYTORCH_HALF_PIXEL:
-        return out > 1 ? (x + 0.5) / scale - 0.5 : 0;
+        return out > 1 ? (double)(center_of_pixel / s - 0.5f) : 0;
     case RESIZE_ALIGN_CORNERS:
         return out > 1 && n_out != 1 ? x * (n_in - 1) / (n_out - 1) : 0;
     case RESIZE_ASYMMETRIC:
-        return x / scale;
+        return (double)((float)i / s);
     case RESIZE_TF_HALF_PIXEL_FOR_NN:
         return (x + 0.5) / scale;
     case RESIZE_TF_CROP_AND_RESIZE:
