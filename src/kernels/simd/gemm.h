@@ -42,7 +42,10 @@ struct tile {
     int64_t c_step;             /* 120 */
     float low, high;            /* 128, 132: results are clipped to this range; NaN stays NaN */
     int64_t c_is_bf16;          /* 136 */
-    int64_t last;               /* 144: a bit for each column of the last vector that is stored */
+    int64_t last;               /* 144: a bit for each column of the last vector that is there */
+    const void *residual;       /* 152: [rows][cols], f32 or bf16, added to the start; or NULL */
+    int64_t residual_step;      /* 160 */
+    int64_t residual_is_bf16;   /* 168 */
 };
 
 /* The inner products of one element type: run[rows - 1][vecs - 1]. */

@@ -40,7 +40,7 @@ static void tail_gelu_bf16(const struct tail *t, const float *sums, int64_t sums
                         vf_gelu(vf_load(sums + r * sums_step + j), true), cols - j);
 }
 
-/* Whether the tail does no more than clip; then to which range. */
+/* Whether the activation does no more than clip; then to which range. */
 static bool tail_clips(const struct tail *t, float *low, float *high) {
     *low = -INFINITY;
     *high = INFINITY;
@@ -50,8 +50,8 @@ static bool tail_clips(const struct tail *t, float *low, float *high) {
         *low = t->alpha;
         *high = t->beta;
     }
-    return !t->residual && (t->activation == ACTIVATION_NONE || t->activation == ACTIVATION_RELU ||
-                            t->activation == ACTIVATION_CLIP);
+    return t->activation == ACTIVATION_NONE || t->activation == ACTIVATION_RELU ||
+           t->activation == ACTIVATION_CLIP;
 }
 
 /* A column of vectors that are only clipped: the tail of depthwise convolutions. */
@@ -71,7 +71,7 @@ static void tail_column(const struct tail *t, float low, float high, const float
 void LEVEL(tail_run)(const struct tail *t, const float *sums, int64_t sums_step, int64_t m0,
                      int64_t rows, int64_t n0, int64_t cols) {
     float low, high;
-    if (cols == VL && tail_clips(t, &low, &high)) {
+    if (cols == VL && !t->residual && tail_clips(t, &low, &high)) {
         tail_column(t, low, high, sums, sums_step, m0 * t->ld_y + n0, rows);
         return;
     }
@@ -126,7 +126,9 @@ static int64_t panel_width(int64_t n, int64_t n_all) {
 /* Where the tile writes: y with the tail done (true), or sums that wait for it. */
 static bool tile_aim(struct tile *tile, const struct tail *t, const struct tile_kind *kind,
                      int64_t cols) {
-    bool does_tail = tail_clips(t, &tile->low, &tile->high) && (!t->y_is_bf16 || kind->narrows);
+    bool adds_first = !t->residual || t->residual_first || t->activation == ACTIVATION_NONE;
+    bool does_tail =
+        tail_clips(t, &tile->low, &tile->high) && adds_first && (!t->y_is_bf16 || kind->narrows);
     if (!does_tail) {
         tile->low = -INFINITY;
         tile->high = INFINITY;
@@ -137,6 +139,8 @@ static bool tile_aim(struct tile *tile, const struct tail *t, const struct tile_
     tile->c_step = t->ld_y * (t->y_is_bf16 ? 2 : 4);
     tile->c_is_bf16 = t->y_is_bf16;
     tile->last = (1 << ((cols - 1) % VL + 1)) - 1;
+    tile->residual_step = t->ld_residual * (t->residual_is_bf16 ? 2 : 4);
+    tile->residual_is_bf16 = t->residual_is_bf16;
     return true;
 }
 
@@ -172,6 +176,9 @@ static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
                 line++;
             }
         }
+        if (plain && g->tail.residual)
+            t.residual = (const char *)g->tail.residual + m * t.residual_step +
+                         n0 * (t.residual_is_bf16 ? 2 : 4);
         if (plain)
             t.c = (char *)g->tail.y + (m * g->tail.ld_y + n0) * (t.c_is_bf16 ? 2 : 4);
         kind->run[rows - 1][vecs - 1](&t);

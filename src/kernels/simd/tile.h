@@ -24,6 +24,15 @@ SIMD_INLINE void tile_run(const struct tile *t, int rows, int vecs, bool is_bf16
         for (int v = 0; v < vecs; v++)
             sums[r][v] =
                 vf_load((const float *)((const char *)t->init + r * t->init_step) + v * VL);
+    int64_t last = __builtin_popcountll((unsigned long long)t->last);
+    if (t->residual)
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++)
+                sums[r][v] += vf_load_as(t->residual_is_bf16,
+                                         (const char *)t->residual + r * t->residual_step, v * VL,
+                                         v == vecs - 1 ? last : VL);
     for (const int64_t *tap = t->taps; tap < t->taps_end; tap++)
         for (int64_t k = *tap; k < *tap + t->k_size; k += size) {
             vf w[TILE_VECS];
@@ -40,7 +49,6 @@ SIMD_INLINE void tile_run(const struct tile *t, int rows, int vecs, bool is_bf16
             b += size * vecs * VL;
         }
     vf low = vf_set(t->low), high = vf_set(t->high);
-    int64_t last = __builtin_popcountll((unsigned long long)t->last);
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         char *c = (char *)t->c + r * t->c_step;

@@ -73,6 +73,32 @@
 #define STORE_3_NEXT(...)  STORE_3(__VA_ARGS__) "add %%rdx,%%rax\n"
 #define STORE_4_NEXT(...)  STORE_4(__VA_ARGS__) "add %%rdx,%%rax\n"
 
+/* A residual is added to the start, from rax on, rows rdx bytes apart; the last vector under k1. */
+#define SUM_PUT(a, at) "vaddps " at "(%%rax),%%zmm" a ",%%zmm" a "\n"
+#define SUM_LAST(a, at)                                                                            \
+    "vmovups " at "(%%rax),%%zmm4%{%%k1%}%{z%}\nvaddps %%zmm4,%%zmm" a ",%%zmm" a "\n"
+#define SUM_1(op, row, t, a, b, c, d) SUM_LAST(a, "0")
+#define SUM_2(op, row, t, a, b, c, d) SUM_PUT(a, "0") SUM_LAST(b, "64")
+#define SUM_3(op, row, t, a, b, c, d) SUM_PUT(a, "0") SUM_PUT(b, "64") SUM_LAST(c, "128")
+#define SUM_4(op, row, t, a, b, c, d)                                                              \
+    SUM_PUT(a, "0") SUM_PUT(b, "64") SUM_PUT(c, "128") SUM_LAST(d, "192")
+#define WIDE_SUM(a)                    "vpslld $16,%%zmm4,%%zmm4\nvaddps %%zmm4,%%zmm" a ",%%zmm" a "\n"
+#define WIDE_PUT(a, at)                "vpmovzxwd " at "(%%rax),%%zmm4\n" WIDE_SUM(a)
+#define WIDE_LAST(a, at)               "vpmovzxwd " at "(%%rax),%%zmm4%{%%k1%}%{z%}\n" WIDE_SUM(a)
+#define WIDE_1(op, row, t, a, b, c, d) WIDE_LAST(a, "0")
+#define WIDE_2(op, row, t, a, b, c, d) WIDE_PUT(a, "0") WIDE_LAST(b, "32")
+#define WIDE_3(op, row, t, a, b, c, d) WIDE_PUT(a, "0") WIDE_PUT(b, "32") WIDE_LAST(c, "64")
+#define WIDE_4(op, row, t, a, b, c, d)                                                             \
+    WIDE_PUT(a, "0") WIDE_PUT(b, "32") WIDE_PUT(c, "64") WIDE_LAST(d, "96")
+#define SUM_1_NEXT(...)  SUM_1(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define SUM_2_NEXT(...)  SUM_2(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define SUM_3_NEXT(...)  SUM_3(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define SUM_4_NEXT(...)  SUM_4(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define WIDE_1_NEXT(...) WIDE_1(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define WIDE_2_NEXT(...) WIDE_2(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define WIDE_3_NEXT(...) WIDE_3(__VA_ARGS__) "add %%rdx,%%rax\n"
+#define WIDE_4_NEXT(...) WIDE_4(__VA_ARGS__) "add %%rdx,%%rax\n"
+
 /* Before the stores: a jump round them when results are bf16. Nothing without the instruction. */
 #ifdef __AVX512BF16__
 #define TILE_NARROWING(r, v, op)                                                                   \
@@ -92,6 +118,18 @@
             "mov 96(%%rdi),%%rax\n"                                                                \
             "mov 104(%%rdi),%%rdx\n"                                                               \
             ROWS_##r(INIT_##v##_NEXT, op)                                                          \
+            "kmovw 144(%%rdi),%%k1\n"                                                              \
+            "mov 152(%%rdi),%%rax\n"                                                               \
+            "mov 160(%%rdi),%%rdx\n"                                                               \
+            "test %%rax,%%rax\n"                                                                   \
+            "je 6f\n"                                                                              \
+            "cmpq $0,168(%%rdi)\n"                                                                 \
+            "je 5f\n"                                                                              \
+            ROWS_##r(WIDE_##v##_NEXT, op)                                                          \
+            "jmp 6f\n"                                                                             \
+            "5:\n"                                                                                 \
+            ROWS_##r(SUM_##v##_NEXT, op)                                                           \
+            "6:\n"                                                                                 \
             "mov (%%rdi),%%r8\n"                                                                   \
             "mov 8(%%rdi),%%r9\n"                                                                  \
             "mov 16(%%rdi),%%r10\n"                                                                \
@@ -122,7 +160,6 @@
             "mov 120(%%rdi),%%rdx\n"                                                               \
             "vbroadcastss 128(%%rdi),%%zmm0\n"                                                     \
             "vbroadcastss 132(%%rdi),%%zmm1\n"                                                     \
-            "kmovw 144(%%rdi),%%k1\n"                                                              \
             TILE_NARROWING(r, v, op)                                                               \
             ROWS_##r(STORE_##v##_NEXT, op)                                                         \
             "4:\n"                                                                                 \
