@@ -731,3 +731,76 @@ TEST(resize2d_is_nearest_or_linear) {
         CHECK(check_all(&c, coordinates[v / 4 % 4]) > 0);
     }
 }
+
+static double exact(int op, double x) {
+    switch (op) {
+    case EW_EXP:
+        return exp(x);
+    case EW_LOG:
+        return log(x);
+    case EW_ERF:
+        return erf(x);
+    case EW_TANH:
+        return tanh(x);
+    case EW_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case EW_FLOOR:
+        return floor(x);
+    case EW_CEIL:
+        return ceil(x);
+    case EW_ROUND:
+        return nearbyint(x);
+    default:
+        return sqrt(x);
+    }
+}
+
+/* Values of every magnitude, and those that have an end of their own. */
+static struct tensor magnitudes(void) {
+    enum { N = 6000 };
+    static const float special[] = {0.f,      -0.f,   INFINITY,  -INFINITY, NAN, FLT_MAX,
+                                    -FLT_MAX, 0.5f,   -0.5f,     2.5f,      1.f, -1.f,
+                                    88.7f,    -103.f, 8388609.f, 1e-37f};
+    struct tensor t = TENSOR(F32, N);
+    float *x = t.data;
+    for (int i = 0; i < N; i++)
+        x[i] = ldexpf(random_float(), i % 40 - 30);
+    memcpy(x, special, sizeof special);
+    return t;
+}
+
+TEST(elementwise_functions_are_within_four_units_in_the_last_place) {
+    static const int ops[] = {EW_EXP,   EW_LOG,  EW_ERF,   EW_TANH, EW_SIGMOID,
+                              EW_FLOOR, EW_CEIL, EW_ROUND, EW_SQRT};
+    struct tensor x = magnitudes(), y = TENSOR(F32, x.dims[0]);
+    const struct tensor *ins[] = {&x};
+    struct tensor *outs[] = {&y};
+    for (size_t o = 0; o < sizeof ops / sizeof *ops; o++) {
+        int64_t code[] = {ops[o], 1, 0, 0, 0}, results[] = {1}, dtypes[] = {DTYPE_F32};
+        struct attr attrs[] = {attr_of_ints("code", 5, code), attr_of_ints("results", 1, results),
+                               attr_of_ints("dtypes", 1, dtypes)};
+        struct attr_list list = {attrs, 3};
+        int n_kernels = 0;
+        for (size_t i = 0; kernel_at(i); i++) {
+            const struct kernel *k = kernel_at(i);
+            struct kernel_call c = {k, OP_Elementwise, 17, &list, ins, outs, 1, 1, 0, 0, 0};
+            if (k->op != OP_Elementwise || k == kernel_ref(k->op) || k->isa > isa_host() ||
+                !k->accepts(&c))
+                continue;
+            CHECK_EQ(run_call(&c, 1), STATUS_OK);
+            n_kernels++;
+            for (int64_t j = 0; j < x.dims[0]; j++) {
+                double v = (double)element(&x, j), want = exact(ops[o], v);
+                float got = element(&y, j), near = (float)want;
+                double ulp = (double)(nextafterf(fabsf(near), INFINITY) - fabsf(near));
+                bool is_same = isnan(want) ? isnan(got) : got == near;
+                if (!is_same && fabs((double)got - want) > fmax(4 * ulp, 2 * (double)FLT_MIN))
+                    test_fail(__FILE__, __LINE__, "%s operation %d of %a: got %a, want %a", k->name,
+                              ops[o], v, (double)got, want);
+            }
+        }
+        CHECK(n_kernels > 0);
+    }
+    guarded_free(x.data, x.size);
+    guarded_free(y.data, y.size);
+}
