@@ -43,11 +43,11 @@ status record_list(struct store *s, struct arena *a, str prefix, struct record *
                    struct error *err) {
     struct record *records = NULL;
     size_t n_records = 0, capacity = 0;
-    str after = STR("");
+    struct store_range range = {.prefix = prefix};
     for (;;) {
         struct store_entry *entries;
         size_t n_entries;
-        TRY(store_list(s, a, prefix, after, STORE_LIST_MAX, &entries, &n_entries, err));
+        TRY(store_list(s, a, &range, &entries, &n_entries, err));
         if (n_records + n_entries > RECORDS_MAX)
             return error_set(err, STATUS_RESOURCE_EXHAUSTED, "more than %d records under \"%.*s\"",
                              RECORDS_MAX, STR_ARG(prefix));
@@ -65,7 +65,7 @@ status record_list(struct store *s, struct arena *a, str prefix, struct record *
         }
         if (n_entries < STORE_LIST_MAX)
             break;
-        after = entries[n_entries - 1].key;
+        range.after = entries[n_entries - 1].key;
     }
     *out = records;
     *n = n_records;

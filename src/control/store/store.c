@@ -233,21 +233,21 @@ status store_get(struct store *s, struct arena *a, str key, struct store_entry *
     return st;
 }
 
-status store_list(struct store *s, struct arena *a, str prefix, str after, size_t limit,
+status store_list(struct store *s, struct arena *a, const struct store_range *range,
                   struct store_entry **out, size_t *n, struct error *err) {
-    if (prefix.n > STORE_KEY_MAX || after.n > STORE_KEY_MAX)
+    size_t limit = range->limit && range->limit < STORE_LIST_MAX ? range->limit : STORE_LIST_MAX;
+    if (range->prefix.n > STORE_KEY_MAX || range->after.n > STORE_KEY_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT, "prefix of %zu bytes, wanted at most %d",
-                         prefix.n > after.n ? prefix.n : after.n, STORE_KEY_MAX);
-    if (limit > STORE_LIST_MAX)
-        limit = STORE_LIST_MAX;
+                         range->prefix.n > range->after.n ? range->prefix.n : range->after.n,
+                         STORE_KEY_MAX);
     char end[STORE_KEY_MAX + 2];
-    struct store_entry *entries = arena_array(a, struct store_entry, limit ? limit : 1);
+    struct store_entry *entries = arena_array(a, struct store_entry, limit);
     size_t n_entries = 0;
     mutex_lock(&s->lock);
     sqlite3_stmt *q = sql(s, SQL_LIST);
-    bind_text(q, 1, after);
-    bind_text(q, 2, prefix);
-    bind_text(q, 3, prefix_end(prefix, end));
+    bind_text(q, 1, range->after);
+    bind_text(q, 2, range->prefix);
+    bind_text(q, 3, prefix_end(range->prefix, end));
     sqlite3_bind_int64(q, 4, (int64_t)limit);
     int code;
     while ((code = sqlite3_step(q)) == SQLITE_ROW && n_entries < limit)

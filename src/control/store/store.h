@@ -60,8 +60,14 @@ NODISCARD status store_get(struct store *s, struct arena *a, str key, struct sto
                            struct error *err);
 
 /* The entries whose key starts with `prefix` and is greater than `after` (empty: from the
- * first), at most min(limit, STORE_LIST_MAX), copied into `a`. Fewer than that is the end. */
-NODISCARD status store_list(struct store *s, struct arena *a, str prefix, str after, size_t limit,
+ * first), at most `limit` and STORE_LIST_MAX (0: that). */
+struct store_range {
+    str prefix, after;
+    size_t limit;
+};
+
+/* Copied into `a`, in the order of keys. Fewer than the limit is the end. */
+NODISCARD status store_list(struct store *s, struct arena *a, const struct store_range *range,
                             struct store_entry **out, size_t *n, struct error *err);
 
 /* How many keys start with `prefix`. */

@@ -101,14 +101,19 @@ TEST(store_lists_by_prefix_in_pages) {
         CHECK_EQ(store_put(s, str_from_c(keys[i]), STR(""), STORE_ABSENT, NULL, NULL), STATUS_OK);
     struct store_entry *e;
     size_t n;
-    CHECK_EQ(store_list(s, &a, STR("b/"), STR(""), 2, &e, &n, NULL), STATUS_OK);
+    CHECK_EQ(
+        store_list(s, &a, &(struct store_range){.prefix = STR("b/"), .limit = 2}, &e, &n, NULL),
+        STATUS_OK);
     CHECK_EQ(n, 2);
     CHECK_STR(e[0].key.p, "b/1");
     CHECK_STR(e[1].key.p, "b/2");
-    CHECK_EQ(store_list(s, &a, STR("b/"), e[1].key, 2, &e, &n, NULL), STATUS_OK);
+    CHECK_EQ(store_list(s, &a,
+                        &(struct store_range){.prefix = STR("b/"), .after = e[1].key, .limit = 2},
+                        &e, &n, NULL),
+             STATUS_OK);
     CHECK_EQ(n, 1);
     CHECK_STR(e[0].key.p, "b/3");
-    CHECK_EQ(store_list(s, &a, STR(""), STR(""), 100, &e, &n, NULL), STATUS_OK);
+    CHECK_EQ(store_list(s, &a, &(struct store_range){0}, &e, &n, NULL), STATUS_OK);
     CHECK_EQ(n, 6);
     CHECK_EQ(store_count(s, STR("b/"), &n, NULL), STATUS_OK);
     CHECK_EQ(n, 3);
