@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """What the dynamic batcher of culmen serve is worth: the same model with and without it, in one run.
 
-    bench/serving/batching.py [--connections=16] [--seconds=4] [--blocks=3] [--json=FILE]
+    bench/serving/batching.py [--model=build/models/efficientnet-lite0/model.onnx] [--connections=16] [--seconds=4]
+                              [--blocks=3] [--json=FILE]
 
 Two models: `wide`, two layers whose FP32 weights are four times the L3 cache, so that one request costs a pass over memory
-and a batch costs the same; and `dense`, small convolutions with much arithmetic, where batching has nothing to gain and
-must not harm. Binary requests of batch 1 from wrk, one instance; blocks of the two servers alternate, medians count. "us" is the server's
-CPU time per request, which other work on the machine disturbs least.
+and a batch costs the same; and one with much arithmetic for its weights, where batching has little to gain and must not
+harm: --model, a real one with static dims past the batch, or `dense`, a few small convolutions. Binary requests of batch 1 from
+wrk, one instance; blocks of the two servers alternate, medians count. "us" is the server's CPU time per request, which
+other work on the machine disturbs least.
 """
 import argparse
 import json
@@ -16,6 +18,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import urllib.request
 
 import numpy as np
 
@@ -47,7 +50,7 @@ def wide(l3):
     for i in range(2):
         h = m.node("Relu", [m.node("MatMul", [h, weight(m, f"w{i}", (width, width), width)])])
     m.node("MatMul", [h, weight(m, "head", (width, 16), width)], "y")
-    return m.bytes(), [width], 8 * width * width
+    return {"name": "x", "shape": [-1, width]}, {"name": "y", "shape": [-1, 16]}, m.bytes()
 
 
 def dense():
@@ -58,29 +61,48 @@ def dense():
     for i in range(4):
         h = m.node("Relu", [m.node("Conv", [h, weight(m, f"w{i}", (32, 32, 3, 3), 288)], pads=[1, 1, 1, 1])])
     m.node("Flatten", [m.node("GlobalAveragePool", [h])], "y")
-    return m.bytes(), [32, 28, 28], 4 * 4 * 32 * 288
+    return {"name": "x", "shape": [-1, 32, 28, 28]}, {"name": "y", "shape": [-1, 32]}, m.bytes()
 
 
-def start(folder, name, onnx, dims, is_batching):
+def real(path):
+    """A model file with its input's dims, as a server describes it."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    (folder / "identity/1").mkdir(parents=True)
+    (folder / "identity/1/model.onnx").write_bytes(path.read_bytes())
+    server = launch(folder, folder / "cache", "probe")
+    try:
+        url = f"http://127.0.0.1:{server.port}/v2/models/identity"
+        meta = json.load(urllib.request.urlopen(url))
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+    return meta["inputs"][0], meta["outputs"][0], path.read_bytes()
+
+
+def launch(repository, cache, name):
+    port = run.free_port()
+    culmen = os.environ.get("CULMEN", run.ROOT / "build/release/culmen")
+    return run.Server(name, [culmen, "serve", f"--model-repository={repository}", f"--http-port={port}", "--metrics-port=0"],
+                      port, {"CULMEN_CACHE_DIR": str(cache)})
+
+
+def start(folder, name, onnx, x, y, is_batching):
     repository = folder / f"{name}-{is_batching}"
     (repository / "identity/1").mkdir(parents=True)
     (repository / "identity/1/model.onnx").write_bytes(onnx)
     (repository / "identity/config.pbtxt").write_text(
-        f'max_batch_size: 16\ninput [{{ name: "x" data_type: TYPE_FP32 dims: {dims} }}]\n'
-        f'output [{{ name: "y" data_type: TYPE_FP32 dims: [{16 if name == "wide" else 32}] }}]\n'
+        f'max_batch_size: 16\ninput [{{ name: "{x["name"]}" data_type: TYPE_FP32 dims: {x["shape"][1:]} }}]\n'
+        f'output [{{ name: "{y["name"]}" data_type: TYPE_FP32 dims: {y["shape"][1:]} }}]\n'
         f'instance_group [{{ kind: KIND_CPU count: 1 }}]\n{"dynamic_batching { }" if is_batching else ""}\n')
-    port = run.free_port()
-    culmen = os.environ.get("CULMEN", run.ROOT / "build/release/culmen")
-    return run.Server("batching" if is_batching else "single",
-                      [culmen, "serve", f"--model-repository={repository}", f"--http-port={port}", "--metrics-port=0"], port,
-                      {"CULMEN_CACHE_DIR": str(folder / "cache")})
+    return launch(repository, folder / "cache", "batching" if is_batching else "single")
 
 
-def write_body(folder, name, dims):
+def write_body(folder, name, x, y):
+    dims = x["shape"][1:]
     data = np.random.default_rng(1).standard_normal(dims, dtype=np.float32).tobytes()
-    head = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, *dims],
+    head = json.dumps({"inputs": [{"name": x["name"], "datatype": "FP32", "shape": [1, *dims],
                                    "parameters": {"binary_data_size": len(data)}}],
-                       "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}).encode()
+                       "outputs": [{"name": y["name"], "parameters": {"binary_data": True}}]}).encode()
     path = folder / f"{name}.body"
     path.write_bytes(head + data)
     return path, len(head)
@@ -88,6 +110,7 @@ def write_body(folder, name, dims):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", type=pathlib.Path, help="a compute-bound ONNX model with one FP32 input")
     options.add_argument("--connections", type=int, default=16)
     options.add_argument("--seconds", type=int, default=4)
     options.add_argument("--blocks", type=int, default=3)
@@ -95,12 +118,13 @@ def main():
     o = options.parse_args()
     run.CONNECTIONS = o.connections
     folder, results = pathlib.Path(tempfile.mkdtemp(prefix="culmen-batching-")), []
-    print(f"{'model':7}{'weights':>10}{'single/s':>10}{'batched/s':>11}{'ratio':>7}{'single p50':>12}{'batched p50':>13}"
+    print(f"{'model':19}{'weights':>9}{'single/s':>10}{'batched/s':>11}{'ratio':>7}{'single p50':>12}{'batched p50':>13}"
           f"{'single us':>11}{'batched us':>12}")
     try:
-        for name, (onnx, dims, n_bytes) in (("wide", wide(l3_bytes())), ("dense", dense())):
-            body, size = write_body(folder, name, dims)
-            servers = [start(folder, name, onnx, dims, is_batching) for is_batching in (False, True)]
+        other = (o.model.parent.name, real(o.model)) if o.model else ("dense", dense())
+        for name, (x, y, onnx) in (("wide", wide(l3_bytes())), other):
+            body, size = write_body(folder, name, x, y)
+            servers = [start(folder, name, onnx, x, y, is_batching) for is_batching in (False, True)]
             try:
                 blocks = [[], []]
                 for _ in range(o.blocks):
@@ -111,8 +135,8 @@ def main():
                     s.stop()
             single, batched = ({k: statistics.median(b[k] for b in kept) for k in ("rps", "cpu_us", "p50_ms")}
                                for kept in blocks)
-            results.append({"model": name, "weights": n_bytes, "single": single, "batched": batched})
-            print(f"{name:7}{n_bytes / 2**20:7.0f}MiB{single['rps']:10.1f}{batched['rps']:11.1f}"
+            results.append({"model": name, "weights": len(onnx), "single": single, "batched": batched})
+            print(f"{name:19}{len(onnx) / 2**20:6.0f}MiB{single['rps']:10.1f}{batched['rps']:11.1f}"
                   f"{batched['rps'] / single['rps']:7.2f}{single['p50_ms']:12.2f}{batched['p50_ms']:13.2f}"
                   f"{single['cpu_us']:11.0f}{batched['cpu_us']:12.0f}", flush=True)
         if o.json:

@@ -32,6 +32,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 PAYLOADS = {"16B": 4, "64K": 16384, "600K": 150528}
 PAUSE_MS = {"16B": 2, "64K": 40, "600K": 900}  # per connection: what the slower server can take, too
 CONNECTIONS = 16
+SLOW_BLOCK = 3  # a block of the largest payload lasts so many times longer
 
 
 def free_port():
@@ -157,7 +158,7 @@ def main():
                 blocks = {s.name: [] for s in servers}
                 for _ in range(o.blocks):
                     for s in servers:
-                        blocks[s.name].append(load(s, body, size, o.seconds, pause))
+                        blocks[s.name].append(load(s, body, size, o.seconds * (SLOW_BLOCK if payload == "600K" else 1), pause))
                 c, t = ({k: statistics.median(b[k] for b in blocks[s.name]) for k in ("rps", "cpu_us", "p50_ms")}
                         for s in servers)
                 results.append({"load": mode, "payload": payload, "form": form, "culmen": c, "triton": t})
