@@ -89,10 +89,19 @@ static int64_t now_ms(void) {
     return clock_now(clock_system()) / NS_PER_MS;
 }
 
-static status folder_enter(struct up *u, struct error *err) {
+/* A folder that is made is the caller's alone; one that is there stays as it is. */
+static status folder_make(struct error *err) {
+    if (access(o.data_dir, F_OK) == 0)
+        return STATUS_OK;
     TRY(file_make_folder(o.data_dir, err));
-    if (chmod(o.data_dir, 0700) != 0 || chdir(o.data_dir) != 0 ||
-        !getcwd(u->folder, sizeof u->folder))
+    if (chmod(o.data_dir, 0700) != 0)
+        return error_set(err, file_status(errno), "data folder \"%s\": %s", o.data_dir,
+                         strerror(errno));
+    return STATUS_OK;
+}
+
+static status folder_enter(struct up *u, struct error *err) {
+    if (chdir(o.data_dir) != 0 || !getcwd(u->folder, sizeof u->folder))
         return error_set(err, file_status(errno), "data folder \"%s\": %s", o.data_dir,
                          strerror(errno));
     return STATUS_OK;
@@ -148,6 +157,7 @@ static status listen_public(struct up *u, const struct net_address *address, int
 static status prepare(struct up *u, const struct net_address *address, struct error *err) {
     struct net_address control;
     pid_t owner;
+    TRY(folder_make(err));
     TRY(folder_enter(u, err));
     TRY(lock_take(&u->lock_fd, TAKE_OVER_MS, &owner, err));
     TRY(listen_public(u, address, owner ? TAKE_OVER_MS : 0, err));
@@ -249,12 +259,12 @@ int cmd_down(int argc, char **argv) {
     char **words = command_parse(&down_usage, argc, argv, &n_words);
     if (n_words > 0)
         return command_misuse(&down_usage, "unexpected argument \"%s\"", words[0]);
-    if (access(o.data_dir, F_OK) != 0) {
-        error_set(&err, STATUS_NOT_FOUND, "there is no data folder \"%s\"", o.data_dir);
-        return command_fail(&down_usage, &err);
-    }
     if (folder_enter(&u, &err) != STATUS_OK)
         return command_fail(&down_usage, &err);
+    if (access("lock", F_OK) != 0) {
+        error_set(&err, STATUS_NOT_FOUND, "\"%s\" is no data folder of culmen up", o.data_dir);
+        return command_fail(&down_usage, &err);
+    }
     if (lock_take(&u.lock_fd, 0, &owner, &err) != STATUS_OK) {
         /* The lock is held, so the process that it names is the one that runs. */
         if (owner <= 1 || kill(owner, SIGTERM) != 0) {

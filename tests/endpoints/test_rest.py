@@ -123,6 +123,15 @@ def test_a_second_up_on_the_same_folder_is_refused(up):
     assert done.returncode == 1 and "in use by another" in done.stderr
 
 
+def test_folders_that_are_there_stay_as_they_are(tmp_path):
+    (tmp_path / "other").mkdir(mode=0o755)
+    done = subprocess.run([str(CULMEN), "down", f"--data-dir={tmp_path}/other"], capture_output=True, text=True)
+    assert done.returncode == 1 and "no data folder" in done.stderr and list((tmp_path / "other").iterdir()) == []
+    done = subprocess.run([str(CULMEN), "down", f"--data-dir={tmp_path}/none"], capture_output=True, text=True)
+    assert done.returncode == 1 and not (tmp_path / "none").exists()
+    assert (tmp_path / "other").stat().st_mode & 0o777 == 0o755
+
+
 def test_a_port_in_use_is_named(up, tmp_path):
     done = subprocess.run([str(CULMEN), "up", f"--data-dir={tmp_path}/other", f"--listen=127.0.0.1:{up.port}"],
                           capture_output=True, text=True, timeout=30)
