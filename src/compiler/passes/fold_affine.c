@@ -1,4 +1,5 @@
-/* fold_affine.c - batch normalisation, scales and shifts into the convolution before them.
+/* fold_affine.c - batch normalisation, scales and shifts into the convolution before them, padding
+ * with zeroes into the one behind it.
  *
  * BatchNormalization with constant parameters is a Mul and an Add per channel; a Mul or an Add per
  * channel behind a convolution with constant weights is other weights or another bias. */
@@ -155,10 +156,59 @@ static status fold_into_convolution(struct graph *g, struct node *n, struct erro
     return STATUS_OK;
 }
 
+/* --- Pad into a convolution --- */
+
+/* The pads of a Pad with zeroes, [before..., after...] for all axes; false: it is another Pad. */
+static bool read_zero_pad(const struct node *n, int rank, int64_t *out) {
+    size_t count;
+    float fill = attr_float(&n->attrs, "value", 0.0f);
+    const int64_t *pads = attr_ints(&n->attrs, "pads", &count);
+    const struct value *operand = node_in(n, 1);
+    if (operand && operand->info.contents) {
+        pads = operand->info.contents;
+        count = operand->info.n_contents;
+    }
+    bool is_zero = !node_in(n, 2) || (scalar_f32(n->in[2], &fill) && fill == 0.0f);
+    if (!pads || count != 2 * (size_t)rank || node_in(n, 3) || !is_zero || fill != 0.0f ||
+        !str_eq_c(attr_string(&n->attrs, "mode", "constant"), "constant"))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        bool is_spatial = i % (size_t)rank >= 2;
+        if (!dim_is_number(pads[i]) || pads[i] < 0 || pads[i] > INT32_MAX ||
+            (!is_spatial && pads[i] != 0))
+            return false;
+        out[i] = pads[i];
+    }
+    return true;
+}
+
+static status absorb_pad(struct graph *g, struct node *conv, struct error *err) {
+    struct node *pad = made_by(conv->in[0], OP_Pad);
+    str mode = attr_string(&conv->attrs, "auto_pad", "NOTSET");
+    int rank = conv->in[0]->info.rank;
+    int64_t outer[2 * TENSOR_RANK_MAX], pads[2 * TENSOR_RANK_MAX] = {0};
+    size_t count, spatial = (size_t)(rank - 2);
+    const int64_t *own = attr_ints(&conv->attrs, "pads", &count);
+    if (!pad || rank < 3 || !read_zero_pad(pad, rank, outer) ||
+        (!str_eq_c(mode, "NOTSET") && !str_eq_c(mode, "VALID")) || (own && count != 2 * spatial))
+        return STATUS_OK;
+    for (size_t i = 0; i < spatial; i++) {
+        pads[i] = outer[2 + i] + (own ? own[i] : 0);
+        pads[spatial + i] = outer[(size_t)rank + 2 + i] + (own ? own[spatial + i] : 0);
+    }
+    node_remove_attr(g, conv, "auto_pad");
+    node_set_attr(g, conv, attr_of_ints(g, "pads", pads, 2 * spatial));
+    node_set_input(g, conv, 0, pad->in[0]);
+    graph_erase_dead(g, pad);
+    return node_infer(g, conv, NULL, err);
+}
+
 status pass_fold_affine(struct graph *g, struct error *err) {
     GRAPH_NODES(n, g) {
         if (n->op == OP_BatchNormalization)
             TRY(expand_batch_norm(g, n, err));
+        else if (n->op == OP_Conv)
+            TRY(absorb_pad(g, n, err));
     }
     GRAPH_NODES(n, g) {
         if (n->op == OP_Mul || n->op == OP_Add)

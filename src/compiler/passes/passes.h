@@ -40,7 +40,8 @@ NODISCARD status pass_dce(struct graph *g, struct error *err);
 /* Equal nodes become one; so do equal small constants. */
 NODISCARD status pass_cse(struct graph *g, struct error *err);
 
-/* BatchNormalization, and constants per channel, into the convolution before. */
+/* BatchNormalization, and constants per channel, into the convolution before; Pad into the one
+ * behind. */
 NODISCARD status pass_fold_affine(struct graph *g, struct error *err);
 /* Gelu, HardSwish, Swish, HardSigmoid out of what exporters spell. */
 NODISCARD status pass_fuse_activation(struct graph *g, struct error *err);
