@@ -38,17 +38,51 @@ static status verify_value(const struct value *v, bool is_typed, struct error *e
     return STATUS_OK;
 }
 
-/* Does v's use list name operand i of n exactly once? */
-static bool has_use(const struct value *v, const struct node *n, uint32_t index) {
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < v->n_uses; i++)
-        found += v->uses[i].node == n && v->uses[i].index == index;
-    return found == 1;
+/* What is known of the whole graph while it is walked. */
+struct walk {
+    const struct graph *g;
+    bool *is_seen;           /* by node id: stands before the node in hand */
+    uint32_t *first_operand; /* by node id: where its operands begin in is_listed */
+    bool *is_listed;         /* operand by operand: its value's use list has it */
+    uint64_t n_operands;
+};
+
+/* Marks the operands that use lists name; a list that names one twice, or another's, is broken. */
+static status mark_uses(struct walk *w, struct error *err) {
+    for (uint32_t i = 0; i < w->g->n_values; i++) {
+        const struct value *v = w->g->values[i];
+        for (uint32_t u = 0; u < v->n_uses; u++) {
+            const struct node *n = v->uses[u].node;
+            uint32_t index = v->uses[u].index;
+            if (n->is_erased || index >= n->n_in)
+                return value_error(v, "is used by a node that is erased", err);
+            bool *mark = &w->is_listed[w->first_operand[n->id] + index];
+            if (*mark)
+                return value_error(v, "lists a use twice", err);
+            if (n->in[index] != v)
+                return node_error(w->g, n, "is listed as reading a value that it does not read",
+                                  err);
+            *mark = true;
+        }
+    }
+    return STATUS_OK;
 }
 
-static status verify_node(const struct graph *g, const struct node *n, const bool *is_seen,
-                          bool is_typed, struct error *err) {
+static void walk_init(struct walk *w, const struct graph *g, struct arena *a) {
+    *w = (struct walk){.g = g,
+                       .is_seen = arena_array(a, bool, g->next_node_id + 1),
+                       .first_operand = arena_array(a, uint32_t, g->next_node_id + 1)};
+    for (const struct node *n = g->first; n; n = n->next) {
+        w->first_operand[n->id] = (uint32_t)w->n_operands;
+        w->n_operands += n->n_in;
+    }
+    w->is_listed = arena_array(a, bool, w->n_operands + 1);
+}
+
+static status verify_node(const struct walk *w, const struct node *n, bool is_typed,
+                          struct error *err) {
     const struct op *op = op_get(n->op);
+    const struct graph *g = w->g;
     if (n->is_erased)
         return node_error(g, n, "is erased and in the list", err);
     if (n->n_in < op->min_in || n->n_in > op->max_in || n->n_out > op->max_out)
@@ -58,9 +92,9 @@ static status verify_node(const struct graph *g, const struct node *n, const boo
         if (!v)
             continue;
         TRY(verify_value(v, is_typed, err));
-        if (!has_use(v, n, i))
+        if (!w->is_listed[w->first_operand[n->id] + i])
             return node_error(g, n, "an operand does not know that it is used here", err);
-        if (v->def && !is_seen[v->def->id])
+        if (v->def && !w->is_seen[v->def->id])
             return node_error(g, n, "reads what a later node makes", err);
     }
     for (uint32_t i = 0; i < n->n_out; i++) {
@@ -73,28 +107,26 @@ static status verify_node(const struct graph *g, const struct node *n, const boo
     return STATUS_OK;
 }
 
+static status verify_nodes(struct walk *w, bool is_typed, struct error *err) {
+    uint32_t n_nodes = 0;
+    TRY(mark_uses(w, err));
+    for (const struct node *n = w->g->first; n; n = n->next, n_nodes++) {
+        TRY(verify_node(w, n, is_typed, err));
+        w->is_seen[n->id] = true;
+    }
+    if (n_nodes != w->g->n_nodes)
+        return error_set(err, STATUS_INTERNAL, "graph is broken: %u nodes listed, %u counted",
+                         n_nodes, w->g->n_nodes);
+    return STATUS_OK;
+}
+
 status graph_verify(const struct graph *g, bool is_typed, struct error *err) {
     struct arena a = {0};
-    bool *is_seen = arena_array(&a, bool, g->next_node_id + 1);
-    status s = STATUS_OK;
-    uint64_t n_nodes = 0, n_uses = 0, n_listed = 0;
-    for (const struct node *n = g->first; n && s == STATUS_OK; n = n->next) {
-        s = verify_node(g, n, is_seen, is_typed, err);
-        is_seen[n->id] = true;
-        n_nodes++;
-        for (uint32_t i = 0; i < n->n_in; i++)
-            n_uses += n->in[i] != NULL;
-    }
+    struct walk w;
+    walk_init(&w, g, &a);
+    status s = verify_nodes(&w, is_typed, err);
     arena_release(&a);
     TRY(s);
-    if (n_nodes != g->n_nodes)
-        return error_set(err, STATUS_INTERNAL, "graph is broken: %llu nodes listed, %u counted",
-                         (unsigned long long)n_nodes, g->n_nodes);
-    for (uint32_t i = 0; i < g->n_values; i++)
-        n_listed += g->values[i]->n_uses;
-    if (n_uses != n_listed)
-        return error_set(err, STATUS_INTERNAL, "graph is broken: %llu operands, %llu uses",
-                         (unsigned long long)n_uses, (unsigned long long)n_listed);
     for (uint32_t i = 0; i < g->n_outputs; i++)
         TRY(verify_value(g->outputs[i].value, is_typed, err));
     return STATUS_OK;
