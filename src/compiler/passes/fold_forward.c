@@ -2,7 +2,8 @@
  *
  * (x s + t) w = x (s w) + t w for constants s and t, per column or one for all. A convolution
  * takes it only without padding: its border is zero, not t. Networks with learned scales behind their
- * activations (PP-LCNet) lose a pass over memory for each. */
+ * activations (PP-LCNet) lose a pass over memory for each. In FP32 only: BF16
+ * would round x before the shift instead of after it (PP-OCR det: cosine 0.9989 instead of 0.9994). */
 #include "compiler/passes/match.h"
 #include "compiler/passes/passes.h"
 #include "compiler/passes/permute.h"

@@ -7,7 +7,7 @@
 #include "compiler/passes/layout.h"
 #include "compiler/passes/precision.h"
 
-typedef enum pass_when { PASS_ALWAYS, PASS_BF16 } pass_when;
+typedef enum pass_when { PASS_ALWAYS, PASS_FP32, PASS_BF16 } pass_when;
 
 static const struct {
     const char *name;
@@ -37,6 +37,10 @@ static bool is_disabled(const struct passes_options *o, const char *name) {
     return false;
 }
 
+static bool is_for(pass_when when, bool bf16) {
+    return when == PASS_ALWAYS || (when == PASS_BF16) == bf16;
+}
+
 static status print_graph(const struct graph *g, FILE *to, struct error *err) {
     struct buffer text = {0};
     status printed = graph_print(&text, g, err);
@@ -64,7 +68,7 @@ status passes_run(struct graph *g, const struct passes_options *o, struct error 
     if (o->print_after)
         TRY(check_name(o->print_after, err));
     for (size_t i = 0; i < ARRAY_LEN(passes); i++) {
-        if (is_disabled(o, passes[i].name) || (passes[i].when == PASS_BF16 && !o->bf16))
+        if (is_disabled(o, passes[i].name) || !is_for(passes[i].when, o->bf16))
             continue;
         TRY(run_pass(i, g, o, err));
     }
