@@ -27,7 +27,10 @@ static void fake_close(struct backend_instance *i) {
     free(i);
 }
 
+static _Atomic bool has_started; /* a batch is at the gate */
+
 static void fake_run(struct backend_instance *i, struct infer_batch *b) {
+    atomic_store(&has_started, true);
     mutex_lock(i->gate);
     if (b->n > largest_batch)
         largest_batch = b->n;
@@ -70,7 +73,7 @@ static void call_start(struct call *c, struct scheduler *s) {
 
 static void call_wait(struct call *c) {
     while (!atomic_load(&c->is_done))
-        ;
+        usleep(50);
 }
 
 static struct scheduler *scheduler_of(size_t n_instances) {
@@ -128,6 +131,8 @@ TEST(scheduler_runs_cheap_models_on_the_pushing_thread) {
 
 TEST(scheduler_answers_expired_requests_while_its_instance_is_busy) {
     CLEANUP(scheduler_freep) struct scheduler *s = NULL;
+    struct fake_clock clock;
+    fake_clock_init(&clock, NS_PER_S);
     struct scheduler_options o = {.backend = &fake,
                                   .spec = &model,
                                   .queue = {.is_batching = true,
@@ -136,14 +141,15 @@ TEST(scheduler_answers_expired_requests_while_its_instance_is_busy) {
                                             .n_preferred = 1,
                                             .policies = {{.timeout_us = 1000}}},
                                   .n_instances = 1,
-                                  .clock = clock_system()};
+                                  .clock = &clock.base};
     CHECK_EQ(scheduler_new(&s, &o, NULL), STATUS_OK);
     static struct call calls[2];
     mutex_lock(&gate);
     call_start(&calls[0], s);
-    usleep(20 * 1000); /* the instance has it and waits at the gate */
+    while (!atomic_load(&has_started)) /* the instance has it and waits at the gate */
+        usleep(50);
     call_start(&calls[1], s);
-    usleep(20 * 1000);
+    fake_clock_advance(&clock, 2 * NS_PER_MS);
     scheduler_expire(s);
     call_wait(&calls[1]);
     CHECK_EQ(calls[1].code, STATUS_UNAVAILABLE);
