@@ -195,9 +195,11 @@ static status read_value(struct reader *r, uint32_t i, const struct plan_file_va
         if (v->offset > weights || v->size > weights - v->offset || v->offset % PLAN_WEIGHT_ALIGN)
             return plan_damaged(err, "VALUES", at, "end of a constant", "within WEIGHTS, aligned",
                                 v->offset + v->size);
-        size_t size;
-        if (!v->is_packed && v->dtype != DTYPE_BYTES &&
-            (!tensor_size(v->dtype, v->dims, v->rank, &size) || size != v->size))
+        /* A packed constant is never smaller than a plain one. */
+        size_t size = 0;
+        bool has_size = v->dtype == DTYPE_BYTES || tensor_size(v->dtype, v->dims, v->rank, &size);
+        if (!has_size || size > v->size ||
+            (size < v->size && !v->is_packed && v->dtype != DTYPE_BYTES))
             return plan_damaged(err, "VALUES", at, "size of a constant", "what its dims need",
                                 v->size);
     }

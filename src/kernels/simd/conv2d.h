@@ -33,7 +33,7 @@ static bool conv_accepts(const struct kernel_call *c) {
     const struct tensor *x = c->in[0], *w = c->in[1];
     bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
     return fits && w->dtype == x->dtype && w->data && x->rank == 4 && w->rank == 4 &&
-           image_is_float(c->out[0]) && image_pads_are_given(c->attrs);
+           image_is_float(c->out[0]) && image_window_is_plain(c->attrs);
 }
 
 /* What the weights and attributes say; the image's size may be unknown. */

@@ -29,7 +29,7 @@ static bool deconv_accepts(const struct kernel_call *c) {
     bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
     return fits && w->dtype == x->dtype && w->data && x->rank == 4 && w->rank == 4 &&
            image_is_float(c->out[0]) && attr_int(c->attrs, "group", 1) == 1 &&
-           !attr_find(c->attrs, "output_shape") && image_pads_are_given(c->attrs);
+           !attr_find(c->attrs, "output_shape") && image_window_is_plain(c->attrs);
 }
 
 /* Windows tile the output: the joined product. The size of the image may be unknown. */

@@ -58,13 +58,20 @@ static inline bool image_is_float(const struct tensor *t) {
     return t->dtype == DTYPE_F32 || t->dtype == DTYPE_BF16;
 }
 
-/* No "auto_pad", no negative padding. */
-static inline bool image_pads_are_given(const struct attr_list *attrs) {
-    size_t n;
-    const int64_t *pads = attr_ints(attrs, "pads", &n);
-    for (size_t i = 0; pads && i < n; i++)
-        if (pads[i] < 0)
-            return false;
+/* Past it a window leaves more gaps and border than any image has cells: such models are run by
+ * the reference kernels, and sizes of scratch cannot overflow here. */
+enum { IMAGE_STEP_MAX = 1 << 15 };
+
+/* No "auto_pad", no negative padding, nothing beyond IMAGE_STEP_MAX. */
+static inline bool image_window_is_plain(const struct attr_list *attrs) {
+    const char *const lists[] = {"pads", "strides", "dilations", "output_padding", "kernel_shape"};
+    for (size_t k = 0; k < ARRAY_LEN(lists); k++) {
+        size_t n;
+        const int64_t *list = attr_ints(attrs, lists[k], &n);
+        for (size_t i = 0; list && i < n; i++)
+            if (list[i] < 0 || list[i] > IMAGE_STEP_MAX)
+                return false;
+    }
     str automatic = attr_string(attrs, "auto_pad", "NOTSET");
     return automatic.n == 0 || str_eq_c(automatic, "NOTSET");
 }

@@ -11,7 +11,7 @@ struct pool {
 
 static bool pool_accepts(const struct kernel_call *c) {
     return image_is_float(c->in[0]) && image_is_float(c->out[0]) && c->in[0]->rank == 4 &&
-           image_pads_are_given(c->attrs);
+           image_window_is_plain(c->attrs);
 }
 
 /* The part of a window that lies inside: taps [*from, *to) of k at input position `start`. */
