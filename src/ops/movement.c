@@ -142,6 +142,8 @@ status infer_squeeze(const struct op_call *c, struct error *err) {
     for (size_t i = 0; i < axes.n; i++) {
         int a;
         TRY(op_axis(c, axes.axes[i], in->rank, &a, err));
+        if (is_gone[a])
+            return error_set(err, STATUS_INVALID_ARGUMENT, "axis %d is given twice", a);
         if (dim_is_number(in->dims[a]) && in->dims[a] != 1)
             return error_set(err, STATUS_INVALID_ARGUMENT, "axis %d of input %s is not 1", a,
                              op_show(c, in));
@@ -280,8 +282,8 @@ static status split_sizes(const struct op_call *c, dim whole, dim *sizes, struct
                              whole, n_parts);
         for (size_t i = 0; i < c->n_out; i++)
             sizes[i] = part;
-        if (dim_is_number(whole) && c->n_out)
-            sizes[c->n_out - 1] = whole - part * (n_parts - 1);
+        if (c->n_out)
+            sizes[c->n_out - 1] = dim_sub(c->pool, whole, dim_mul(c->pool, part, n_parts - 1));
         return STATUS_OK;
     }
     if (n != c->n_out)

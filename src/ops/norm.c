@@ -75,7 +75,7 @@ static status check_scale(const struct op_call *c, size_t input, int axis, struc
     const struct op_value *x = c->in[0], *v = op_in(c, input);
     for (int i = 0; v && i < v->rank; i++) {
         int d = x->rank - v->rank + i;
-        if (d < axis ? v->dims[i] != 1
+        if (d < axis ? dim_is_number(v->dims[i]) && v->dims[i] != 1
                      : dim_is_number(v->dims[i]) && dim_is_number(x->dims[d]) && v->dims[i] != 1 &&
                            v->dims[i] != x->dims[d])
             return error_set(err, STATUS_INVALID_ARGUMENT, "input %zu %s does not fit input %s",

@@ -13,7 +13,8 @@ static status check_scale(const struct op_call *c, struct error *err) {
     if (scale->rank > 1 && scale->rank != x->rank)
         return error_set(err, STATUS_INVALID_ARGUMENT, "scale is %s for input %s",
                          op_show(c, scale), op_show(c, x));
-    if (scale->rank == 1 && scale->dims[0] != 1 && attr_int(c->attrs, "block_size", 0) == 0) {
+    if (scale->rank == 1 && dim_is_number(scale->dims[0]) && scale->dims[0] != 1 &&
+        attr_int(c->attrs, "block_size", 0) == 0) {
         TRY(op_axis(c, attr_int(c->attrs, "axis", 1), x->rank, &axis, err));
         return op_same(c, "axis and scale", x->dims[axis], scale->dims[0], &same, err);
     }

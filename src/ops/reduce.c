@@ -39,6 +39,8 @@ status infer_reduce(const struct op_call *c, struct error *err) {
     for (size_t i = 0; i < axes.n; i++) {
         int a;
         TRY(op_axis(c, axes.axes[i], in->rank, &a, err));
+        if (is_reduced[a])
+            return error_set(err, STATUS_INVALID_ARGUMENT, "axis %d is given twice", a);
         is_reduced[a] = true;
     }
     bool is_all = axes.n == 0 && attr_int(c->attrs, "noop_with_empty_axes", 0) == 0;
