@@ -118,7 +118,7 @@ struct infer_response {
     bool is_last; /* no more responses: the request is the protocol's again */
 };
 
-/* Some requests that run together. run() notes when its inputs were gathered and its outputs
+/* Some requests that run together (a backend may also run them in pieces). run() notes when its inputs were gathered and its outputs
  * began, so that statistics can tell the parts apart. */
 struct infer_batch {
     struct infer_request **requests;
@@ -126,7 +126,7 @@ struct infer_batch {
     int64_t n_elements; /* sum of n_batch */
     const struct clock *clock;
     int64_t start_ns, input_end_ns, output_start_ns;
-    bool is_recorded; /* the scheduler's */
+    size_t n_answered; /* the scheduler's */
 };
 
 /* Sends a response on its way; after the one that is_last the request is not the caller's. */

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "server/backend/block.h"
+#include "server/backend/chunk.h"
 #include "server/backend/request.h"
 
 /* A team of threads costs tens of microseconds a run. So an instance starts with one thread, and
@@ -24,6 +25,7 @@ struct backend_instance {
     struct session *session;
     unsigned n_threads; /* of `session` */
     unsigned n_slow;    /* runs in a row that took too long for one thread */
+    struct chunk_policy chunks;
     struct block_pool *pool;
     size_t *input_index;      /* [spec->n_inputs]: the engine's */
     size_t *output_index;     /* [spec->n_outputs] */
@@ -370,26 +372,49 @@ static void consider_team(struct backend_instance *i, int64_t run_ns) {
     session_free(i->session);
     i->session = team;
     i->n_threads = i->model->n_threads;
+    i->chunks = (struct chunk_policy){0}; /* costs were those of one thread */
 }
 
-static void run(struct backend_instance *i, struct infer_batch *b) {
+/* Runs some requests of the batch `whole` and answers them. */
+static void run_part(struct backend_instance *i, struct infer_batch *whole,
+                     struct infer_batch *part) {
     struct error err = {0};
     struct block *block = NULL;
     bool is_in_block[MODEL_TENSORS_MAX];
-    status code = compute(i, b, &block, is_in_block, &err);
+    part->start_ns = part->input_end_ns = part->output_start_ns = clock_now(part->clock);
+    status code = compute(i, part, &block, is_in_block, &err);
+    int64_t input_ns = part->input_end_ns - part->start_ns;
+    int64_t infer_ns = part->output_start_ns - part->input_end_ns;
+    whole->input_end_ns += input_ns;
+    whole->output_start_ns += input_ns + infer_ns;
     int64_t from = 0;
-    for (size_t r = 0; r < b->n; r++) {
-        struct infer_request *request = b->requests[r];
+    for (size_t r = 0; r < part->n; r++) {
+        struct infer_request *request = part->requests[r];
         int64_t n_batch = request->n_batch;
         if (code != STATUS_OK)
             infer_respond_error(request, code, err.text);
         else
-            respond_slice(i, b, request, from, block, is_in_block);
+            respond_slice(i, part, request, from, block, is_in_block);
         from += n_batch;
     }
     if (block)
         block_unref(block);
-    consider_team(i, b->output_start_ns - b->input_end_ns);
+    if (code == STATUS_OK)
+        chunk_note(&i->chunks, part->n_elements, input_ns + infer_ns);
+    consider_team(i, infer_ns);
+}
+
+static void run(struct backend_instance *i, struct infer_batch *b) {
+    int64_t size_max = chunk_choose(&i->chunks, b->n_elements);
+    for (size_t from = 0; from < b->n;) {
+        struct infer_batch part = {.requests = b->requests + from, .clock = b->clock};
+        do {
+            part.n_elements += part.requests[part.n++]->n_batch;
+        } while (from + part.n < b->n &&
+                 part.n_elements + part.requests[part.n]->n_batch <= size_max);
+        from += part.n;
+        run_part(i, b, &part);
+    }
 }
 
 const struct backend plan_backend = {

@@ -41,8 +41,7 @@ static void record_locked(struct scheduler *s, struct infer_request *r,
                           const struct infer_response *response) {
     int64_t end_ns = clock_now(s->clock);
     struct infer_batch *b = r->batch;
-    if (b && !b->is_recorded) {
-        b->is_recorded = true;
+    if (b && ++b->n_answered == b->n) {
         stats_add_execution(&s->stats, b, end_ns);
         int64_t run_ns = end_ns - b->start_ns;
         s->run_ns += (run_ns - s->run_ns) / 8;

@@ -1,0 +1,32 @@
+/* chunk.h - in how large pieces a batch is best run, learnt from what runs have cost.
+ *
+ * Whoever batches hopes that an element gets cheaper. With weights larger than the cache it does;
+ * with large activations it gets dearer, since they fall out of the cache between two steps.
+ * From the whole batch it goes down by halves, a few runs each, as long as that helps; now and then
+ * it looks at the whole again. Owned by an instance. */
+#ifndef SERVER_BACKEND_CHUNK_H
+#define SERVER_BACKEND_CHUNK_H
+
+#include <stdint.h>
+
+enum {
+    CHUNK_SIZES = 17,       /* powers of two, up to MODEL_BATCH_MAX */
+    CHUNK_RUNS_MIN = 4,     /* runs of a size before its cost is believed */
+    CHUNK_RETRY_EVERY = 256 /* batches after which the whole is run again */
+};
+
+struct chunk_policy {
+    struct {
+        double element_ns; /* the least of late, per element */
+        uint64_t n_runs;
+    } costs[CHUNK_SIZES]; /* runs of 2^i up to 2^(i+1) - 1 elements */
+    uint64_t n_batches;
+};
+
+/* The most elements that a run of a batch of `n` should have. */
+int64_t chunk_choose(struct chunk_policy *p, int64_t n);
+
+/* A run of `n` elements took `ns`. */
+void chunk_note(struct chunk_policy *p, int64_t n, int64_t ns);
+
+#endif
