@@ -92,7 +92,7 @@ static void compare(const struct golden *c, str got) {
 static status transform(const struct golden *c, struct arena *a, struct buffer *out,
                         struct error *err) {
     const char *disable[PASSES_MAX];
-    struct passes_options o = {.bf16 = true, .disable = disable};
+    struct passes_options o = {.bf16 = names_pass(c->run, "precision_bf16"), .disable = disable};
     struct graph *g;
     o.n_disable = others(c->run, disable);
     TRY(graph_parse(&g, a, c->before, err));
