@@ -52,7 +52,7 @@ SIMD_INLINE vf vf_log(vf x) {
     static const float c[] = {0.333333135f,  -0.250000089f, 0.200021192f,
                               -0.166679963f, 0.142195508f,  -0.124055915f,
                               0.118881747f,  -0.116756409f, 0.0674660131f};
-    vi bits = (vi)x;
+    vi bits = (vi)x & 0x7fffffff; /* without a sign the difference below cannot overflow */
     /* Exponent such that the mantissa m lies in [sqrt 1/2, sqrt 2). */
     vi e = (bits - 0x3f3504f3) >> 23;
     vf m = (vf)(bits - (e << 23)), f = m - vf_set(1), n = vf_from_vi(e);
