@@ -164,7 +164,8 @@ install-release: all lib
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' src/engine/culmen.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/culmen.pc
 	if command -v scdoc >/dev/null; then for m in $(MAN); do page=$$(basename $$m .scd); \
 	    install -d $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
-	    scdoc <$$m >$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$page || exit 1; done; \
+	    tools/make-man $(B)/culmen $$m >$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$page || exit 1; done; \
+	    ln -sf culmen-up.1 $(DESTDIR)$(PREFIX)/share/man/man1/culmen-down.1; \
 	else echo "scdoc is not installed: no man pages"; fi
 clean:                            ## remove build/
 	rm -rf build

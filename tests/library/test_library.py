@@ -1,5 +1,6 @@
 """What `make install` installs is enough for a C or C++ programmer: header, libraries, pkg-config."""
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -71,7 +72,14 @@ def test_header_is_plain_c_and_cpp(installed):
     sh("c++", "-std=c++11", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++", header)
 
 
-def test_installs_the_man_page(installed):
+def test_installs_a_man_page_for_each_subcommand(installed):
     if not shutil.which("scdoc"):
         pytest.skip("scdoc is not installed")
-    assert (installed / "usr/share/man/man1/culmen.1").read_text().startswith(".\\\"")
+    pages = installed / "usr/share/man/man1"
+    assert (pages / "culmen.1").read_text().startswith(".\\\"")
+    culmen = installed / "usr/bin/culmen"
+    rows = [line.split() for line in sh(culmen, "help").splitlines() if line.startswith("  ")]
+    for name in [row[0] for row in rows if row[0] != "help"]:
+        text = (pages / f"culmen-{name}.1").read_text().replace("\\-", "-")
+        for option in re.findall(r"^ .*?(--[a-z-]+)", sh(culmen, "help", name), re.MULTILINE):
+            assert option in text, f"culmen-{name}.1 lacks {option}"
