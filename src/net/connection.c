@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "net/server_internal.h"
 
@@ -73,13 +72,9 @@ static void give_arena(struct connection *c) {
 
 /* --- the socket --- */
 
-typedef enum read_result { READ_SOME, READ_NOTHING } read_result;
-
-/* Reads into p[0..n). Notes the end and errors; a short read means that the socket is empty. */
-static read_result read_socket(struct connection *c, char *p, size_t n, size_t *n_read) {
-    *n_read = 0;
+size_t connection_read_socket(struct connection *c, char *p, size_t n) {
     if (!c->is_readable || c->saw_end)
-        return READ_NOTHING;
+        return 0;
     ssize_t got;
     do
         got = recv(c->watch.fd, p, n, MSG_DONTWAIT);
@@ -88,27 +83,24 @@ static read_result read_socket(struct connection *c, char *p, size_t n, size_t *
         c->is_readable = false;
         c->is_broken |= errno != EAGAIN;
         c->saw_end |= errno != EAGAIN;
-        return READ_NOTHING;
+        return 0;
     }
     if (got == 0) {
         c->saw_end = true;
-        return READ_NOTHING;
+        return 0;
     }
-    *n_read = (size_t)got;
     if ((size_t)got < n && !c->hung_up)
         c->is_readable = false;
-    return READ_SOME;
+    return (size_t)got;
 }
 
-static bool read_input(struct connection *c) {
-    size_t n;
+bool connection_read(struct connection *c) {
     if (!c->is_readable || c->saw_end)
         return false;
     take_input(c);
-    if (read_socket(c, c->input + c->to, c->input_capacity - c->to, &n) == READ_NOTHING)
-        return false;
+    size_t n = connection_read_socket(c, c->input + c->to, c->input_capacity - c->to);
     c->to += n;
-    return true;
+    return n > 0;
 }
 
 void connection_push(struct connection *c, struct segment s) {
@@ -188,36 +180,11 @@ static void cancel(struct connection *c) {
         on_cancel(x);
 }
 
-static void drop_body(struct connection *c) {
-    atomic_fetch_sub(&c->home->server->bodies_size, c->body_capacity);
-    free(TAKE(c->body));
-    c->body_n = c->body_capacity = 0;
-}
-
-/* Makes room for a body of `capacity` bytes. False: no memory, or the server's limit. */
-static bool grow_body(struct connection *c, size_t capacity) {
-    struct server *s = c->home->server;
-    size_t more = capacity - c->body_capacity;
-    char *larger = NULL;
-    if (atomic_fetch_add(&s->bodies_size, more) + more <= s->options.bodies_size_max)
-        larger = buffer_alloc(capacity);
-    if (!larger) {
-        atomic_fetch_sub(&s->bodies_size, more);
-        return false;
-    }
-    if (c->body_n)
-        memcpy(larger, c->body, c->body_n);
-    free(c->body);
-    c->body = larger;
-    c->body_capacity = capacity;
-    return true;
-}
-
 /* The response is on its way: what the exchange held is free now. */
 static void end_exchange(struct connection *c) {
     give_arena(c);
     if (c->body)
-        drop_body(c);
+        connection_body_drop(c);
     c->held = 0;
 }
 
@@ -242,7 +209,7 @@ void connection_free(struct connection *c) {
     destroy(c);
 }
 
-static void set_linger(struct connection *c) {
+void connection_linger(struct connection *c) {
     shutdown(c->watch.fd, SHUT_WR);
     c->state = CONNECTION_LINGER;
     c->began_ns = loop_now_ns(c->home->loop);
@@ -327,7 +294,7 @@ static bool step_head(struct connection *c) {
     if (c->to == c->from) {
         c->from = c->to = 0;
         c->began_ns = loop_now_ns(c->home->loop);
-        return read_input(c);
+        return connection_read(c);
     }
     http1_result r = http1_scan(&c->scan, c->input + c->from, c->to - c->from, true, &e);
     if (r == HTTP1_OK)
@@ -337,139 +304,7 @@ static bool step_head(struct connection *c) {
     if (r != HTTP1_MORE)
         return true;
     make_room(c, c->to - c->from, 1);
-    return read_input(c);
-}
-
-/* --- bodies --- */
-
-/* Tells a client that waits for it to send its body. */
-static void say_continue(struct connection *c) {
-    if (!c->expects_continue)
-        return;
-    c->expects_continue = false;
-    if (c->to > c->from || c->framing.framing == HTTP1_NO_BODY)
-        return; /* it did not wait */
-    connection_push(c, SEGMENT_STR(STR("HTTP/1.1 100 Continue\r\n\r\n")));
-    connection_flush(c);
-}
-
-static bool refuse_body(struct connection *c, int code, const char *text) {
-    connection_refuse(c, code, text);
-    return true;
-}
-
-static bool hand_over(struct connection *c) {
-    c->mode = BODY_OVER;
-    c->collected(&c->x);
-    return true;
-}
-
-/* A body with a length, small enough for the input buffer: it is used where it lies. */
-static bool collect_in_place(struct connection *c, size_t length) {
-    if (c->to - c->from < length)
-        return read_input(c);
-    c->x.body = (str){.p = c->input + c->from, .n = length};
-    c->x.bytes_in = length;
-    c->from += length;
-    return hand_over(c);
-}
-
-/* A body with a length, read straight into memory of its own. */
-static bool collect_sized(struct connection *c, size_t length) {
-    size_t n;
-    if (!c->body) {
-        if (!grow_body(c, length))
-            return refuse_body(c, 503, "no memory for the request's body");
-        n = c->to - c->from < length ? c->to - c->from : length;
-        memcpy(c->body, c->input + c->from, n);
-        c->from += n;
-        c->body_n = n;
-    }
-    if (c->body_n < length &&
-        read_socket(c, c->body + c->body_n, length - c->body_n, &n) == READ_NOTHING)
-        return false;
-    else if (c->body_n < length)
-        c->body_n += n;
-    c->x.bytes_in = c->body_n;
-    if (c->body_n < length)
-        return true;
-    c->x.body = (str){.p = c->body, .n = length};
-    return hand_over(c);
-}
-
-/* The next piece of the body from the input, or from the socket. False: none is there. */
-static http1_result next_piece(struct connection *c, str *data, struct http1_error *e) {
-    for (;;) {
-        size_t used = 0;
-        http1_result r =
-            http1_body_next(&c->framing, c->input + c->from, c->to - c->from, &used, data, e);
-        c->from += used;
-        if (r != HTTP1_MORE)
-            return r;
-        c->from = c->to = c->held;
-        if (!read_input(c))
-            return HTTP1_MORE;
-    }
-}
-
-static bool collect_chunked(struct connection *c) {
-    str data;
-    struct http1_error e;
-    http1_result r = next_piece(c, &data, &e);
-    if (r == HTTP1_BAD)
-        return refuse_body(c, e.status, e.text);
-    if (r == HTTP1_MORE)
-        return false;
-    if (r == HTTP1_END) {
-        c->x.body = (str){.p = c->body ? c->body : "", .n = c->body_n};
-        return hand_over(c);
-    }
-    if (data.n > c->collect_max - c->body_n)
-        return refuse_body(c, 413, "the request's body is too large");
-    size_t capacity = c->body_capacity ? c->body_capacity : INPUT_SIZE;
-    while (capacity < c->body_n + data.n)
-        capacity *= 2;
-    if (capacity > c->body_capacity && !grow_body(c, capacity))
-        return refuse_body(c, 503, "no memory for the request's body");
-    memcpy(c->body + c->body_n, data.p, data.n);
-    c->body_n += data.n;
-    c->x.bytes_in = c->body_n;
-    return true;
-}
-
-static bool step_collect(struct connection *c) {
-    size_t length = c->framing.left;
-    if (c->framing.framing == HTTP1_NO_BODY)
-        return hand_over(c);
-    if (c->framing.framing == HTTP1_LENGTH && length > c->collect_max)
-        return refuse_body(c, 413, "the request's body is too large");
-    say_continue(c);
-    if (c->framing.framing == HTTP1_CHUNKED)
-        return collect_chunked(c);
-    if (!c->body && length <= c->input_capacity - c->from)
-        return collect_in_place(c, length);
-    return collect_sized(c, length);
-}
-
-static bool step_stream(struct connection *c) {
-    str data = STR("");
-    struct http1_error e;
-    if (c->is_paused)
-        return false;
-    say_continue(c);
-    http1_result r = next_piece(c, &data, &e);
-    if (r == HTTP1_BAD)
-        return refuse_body(c, e.status, e.text);
-    if (r == HTTP1_MORE)
-        return false;
-    bool is_last = r == HTTP1_END || (c->framing.framing == HTTP1_LENGTH && c->framing.left == 0);
-    if (r == HTTP1_END)
-        data = STR("");
-    c->x.bytes_in += data.n;
-    if (is_last)
-        c->mode = BODY_OVER;
-    c->piece(&c->x, data, is_last);
-    return true;
+    return connection_read(c);
 }
 
 /* --- answered --- */
@@ -483,7 +318,7 @@ static bool step_answered(struct connection *c) {
     if (c->is_broken)
         return false;
     if (!c->keep_alive) {
-        set_linger(c);
+        connection_linger(c);
         return true;
     }
     c->scan = (struct http1_scan){0};
@@ -493,24 +328,9 @@ static bool step_answered(struct connection *c) {
     return true;
 }
 
-static bool step_discard(struct connection *c) {
-    str data;
-    struct http1_error e;
-    http1_result r = next_piece(c, &data, &e);
-    if (r == HTTP1_MORE)
-        return false;
-    if (r == HTTP1_END)
-        c->state = CONNECTION_HEAD;
-    if (r == HTTP1_OK)
-        c->x.bytes_in += data.n;
-    if (r == HTTP1_BAD || c->x.bytes_in > DISCARD_SIZE_MAX)
-        set_linger(c);
-    return true;
-}
-
 static bool step_linger(struct connection *c) {
     c->from = c->to = 0;
-    if (!read_input(c))
+    if (!connection_read(c))
         return false;
     c->x.bytes_in += c->to;
     if (c->x.bytes_in > LINGER_SIZE_MAX)
@@ -525,13 +345,11 @@ static bool step(struct connection *c) {
     case CONNECTION_HEAD:
         return step_head(c);
     case CONNECTION_HANDLED:
-        if (c->mode == BODY_COLLECTED)
-            return step_collect(c);
-        return c->mode == BODY_STREAMED && step_stream(c);
+        return connection_body_step(c);
     case CONNECTION_ANSWERED:
         return step_answered(c);
     case CONNECTION_DISCARD:
-        return step_discard(c);
+        return connection_discard_step(c);
     case CONNECTION_LINGER:
         return step_linger(c);
     }

@@ -1,4 +1,4 @@
-/* server_internal.h - what server.c, connection.c and exchange.c share. */
+/* server_internal.h - what server.c, connection*.c and exchange.c share. */
 #ifndef NET_SERVER_INTERNAL_H
 #define NET_SERVER_INTERNAL_H
 
@@ -124,6 +124,19 @@ void connection_open(struct server_loop *home, const struct server_listen *liste
 
 /* Does what can be done now: parses, reads, hands over, writes. May free the connection. */
 void connection_run(struct connection *c);
+
+/* Reads what is there into p[0..n) and says how much; 0: nothing, or the end or an error, noted. */
+size_t connection_read_socket(struct connection *c, char *p, size_t n);
+bool connection_read(struct connection *c); /* into the input buffer; false: nothing came */
+
+/* One step of the body of the request that is handled. False: it waits for the socket. */
+bool connection_body_step(struct connection *c);
+/* The same for a body that nobody asked for. */
+bool connection_discard_step(struct connection *c);
+void connection_body_drop(struct connection *c); /* gives back the memory of a collected body */
+
+/* Says that no more will be written, and reads on until the client has read what was. */
+void connection_linger(struct connection *c);
 
 void connection_push(struct connection *c, struct segment s); /* takes s */
 
