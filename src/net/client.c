@@ -1,7 +1,5 @@
 /* client.c - calls to other servers. A connection carries one call at a time; client_run() is the
  * only place that moves it on or frees it. */
-#include "net/client.h"
-
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -10,59 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/arena.h"
 #include "base/clock.h"
-#include "base/map.h"
-#include "net/address.h"
-#include "net/http1.h"
-
-enum { INPUT_SIZE = 64 * 1024, INPUTS_MAX = 16, HEAD_SIZE_FIRST = 1024 };
-
-struct client {
-    struct loop *loop;
-    struct map peers; /* by address */
-    char *inputs[INPUTS_MAX];
-    size_t n_inputs;
-};
-
-struct client_peer {
-    struct client *client;
-    struct net_address address;
-    char name[NET_ADDRESS_TEXT_SIZE];
-    struct client_connection *idle; /* most recently used first */
-    struct client_connection *all;
-    size_t n_idle, n_connections, n_calls;
-    bool is_forgotten;
-};
-
-struct client_connection {
-    struct loop_watch watch; /* edge-triggered, in and out, once and for all */
-    struct loop_timer timer;
-    struct client_peer *peer;
-    struct client_connection *next_idle;
-    struct client_connection *next, **link;
-    struct client_call *call; /* NULL: idle */
-
-    bool is_connected, is_readable, hung_up, saw_end, is_broken, is_running;
-    bool is_paused, is_streaming; /* more of the request is to come */
-    bool sends_chunks, is_head_request;
-    bool sent_any, got_any, has_head;
-    bool keep_alive, is_timed_out;
-    int error;           /* errno of what broke it */
-    int64_t deadline_ns; /* of the response's first byte */
-
-    struct segment_queue out;
-    char *head; /* of the request */
-    size_t head_capacity;
-
-    char *input;
-    size_t from, to;
-    struct http1_scan scan;
-    struct http1_body framing;
-    struct http1_head response;
-    struct http1_error bad;
-    struct arena arena;
-};
+#include "net/client_internal.h"
 
 const char *call_result_name(call_result r) {
     static const char *const names[] = {"done",      "connect failed", "not sent", "no response",
@@ -184,101 +131,6 @@ static struct client_connection *take_connection(struct client_peer *p) {
         return c;
     }
     return p->n_connections < CLIENT_CONNECTIONS_MAX ? dial(p) : NULL;
-}
-
-/* --- requests --- */
-
-static char *put(char *to, str s) {
-    memcpy(to, s.p, s.n);
-    return to + s.n;
-}
-
-static char *put_length(char *to, uint64_t value) {
-    char digits[20];
-    size_t n = 0;
-    to = put(to, STR("Content-Length: "));
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while (value /= 10);
-    while (n > 0)
-        *to++ = digits[--n];
-    return put(to, STR("\r\n"));
-}
-
-static bool has_body(const struct client_request *r) {
-    return r->n_body > 0 || str_eq(r->method, STR("POST")) || str_eq(r->method, STR("PUT")) ||
-           str_eq(r->method, STR("PATCH"));
-}
-
-enum { HEAD_OVERHEAD = 128 }; /* request line and the connection's own headers */
-
-static void push_head(struct client_connection *c, const struct client_request *r) {
-    bool is_unix = c->peer->address.sa.any.sa_family == AF_UNIX;
-    str host = r->host.n ? r->host : is_unix ? STR("localhost") : str_from_c(c->peer->name);
-    size_t size = HEAD_OVERHEAD + r->method.n + r->target.n + host.n;
-    uint64_t length = 0;
-    for (size_t i = 0; i < r->n_headers; i++)
-        size += r->headers[i].name.n + r->headers[i].value.n + 4;
-    for (size_t i = 0; i < r->n_body; i++)
-        length += r->body[i].n;
-    if (size > c->head_capacity) {
-        free(c->head);
-        c->head_capacity = size > HEAD_SIZE_FIRST ? size : HEAD_SIZE_FIRST;
-        c->head = malloc(c->head_capacity);
-        if (!c->head)
-            abort();
-    }
-    char *to = put(c->head, r->method);
-    to = put(put(put(to, STR(" ")), r->target), STR(" HTTP/1.1\r\nHost: "));
-    to = put(put(to, host), STR("\r\n"));
-    for (size_t i = 0; i < r->n_headers; i++) {
-        to = put(put(to, r->headers[i].name), STR(": "));
-        to = put(put(to, r->headers[i].value), STR("\r\n"));
-    }
-    if (r->is_streamed && r->content_length < 0)
-        to = put(to, STR("Transfer-Encoding: chunked\r\n"));
-    else if (r->is_streamed || has_body(r))
-        to = put_length(to, r->is_streamed ? (uint64_t)r->content_length : length);
-    to = put(to, STR("\r\n"));
-    segment_queue_push(&c->out, (struct segment){.p = c->head, .n = (size_t)(to - c->head)});
-}
-
-static void release_segments(const struct segment *segments, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (segments[i].life == SEGMENT_OWNED)
-            segments[i].release(segments[i].release_arg);
-}
-
-static void push_chunk(struct client_connection *c, const struct segment *segments, size_t n) {
-    size_t size = 0;
-    for (size_t i = 0; i < n; i++)
-        size += segments[i].n;
-    if (size == 0 || c->is_broken) {
-        release_segments(segments, n);
-        return;
-    }
-    if (c->sends_chunks) {
-        char *line = malloc(24), digits[16];
-        size_t n_digits = 0;
-        if (!line)
-            abort();
-        for (size_t rest = size; rest; rest >>= 4)
-            digits[n_digits++] = "0123456789abcdef"[rest & 15];
-        size_t line_n = 0;
-        while (n_digits > 0)
-            line[line_n++] = digits[--n_digits];
-        line[line_n++] = '\r';
-        line[line_n++] = '\n';
-        segment_queue_push(&c->out, (struct segment){.p = line,
-                                                     .n = line_n,
-                                                     .life = SEGMENT_OWNED,
-                                                     .release = free,
-                                                     .release_arg = line});
-    }
-    for (size_t i = 0; i < n; i++)
-        segment_queue_push(&c->out, segments[i]);
-    if (c->sends_chunks)
-        segment_queue_push(&c->out, SEGMENT_STR(STR("\r\n")));
 }
 
 static void flush(struct client_connection *c) {
@@ -602,7 +454,7 @@ void client_start(struct client_peer *p, struct client_call *call, const struct 
         struct error err;
         error_set(&err, STATUS_RESOURCE_EXHAUSTED, "%s: %d connections are in use", p->name,
                   CLIENT_CONNECTIONS_MAX);
-        release_segments(r->body, r->n_body);
+        client_release_segments(r->body, r->n_body);
         call->is_open = false;
         p->n_calls--;
         call->on_done(call, CALL_CONNECT_FAILED, &err);
@@ -614,12 +466,8 @@ void client_start(struct client_peer *p, struct client_call *call, const struct 
     c->sends_chunks = r->is_streamed && r->content_length < 0;
     c->is_head_request = str_eq(r->method, STR("HEAD"));
     c->scan = (struct http1_scan){0};
-    push_head(c, r);
-    if (r->is_streamed)
-        push_chunk(c, r->body, r->n_body);
-    else
-        for (size_t i = 0; i < r->n_body; i++)
-            segment_queue_push(&c->out, r->body[i]);
+    client_push_head(c, r);
+    client_push_body(c, r->body, r->n_body);
     int64_t now = loop_now_ns(loop), connected = now + CLIENT_CONNECT_MS * (int64_t)NS_PER_MS;
     c->deadline_ns = r->timeout_ms ? now + r->timeout_ms * NS_PER_MS : INT64_MAX;
     bool connects_first = !c->is_connected && c->deadline_ns > connected;
@@ -631,10 +479,10 @@ size_t client_write(struct client_call *call, const struct segment *segments, si
                     bool is_last) {
     struct client_connection *c = call->connection;
     if (!c || !c->is_streaming) { /* the server has hung up or answered already */
-        release_segments(segments, n);
+        client_release_segments(segments, n);
         return 0;
     }
-    push_chunk(c, segments, n);
+    client_push_body(c, segments, n);
     if (is_last && c->sends_chunks)
         segment_queue_push(&c->out, SEGMENT_STR(STR("0\r\n\r\n")));
     if (is_last)
