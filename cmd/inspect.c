@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/isa.h"
 #include "base/map.h"
 #include "codec/json.h"
 #include "codec/onnx.h"
 #include "command.h"
-#include "kernels/isa.h"
 #include "model.h"
 #include "ops/op.h"
 #include "plan/memory.h"

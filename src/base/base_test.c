@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/isa.h"
 #include "base/map.h"
 #include "base/option.h"
 #include "base/str.h"
@@ -128,4 +129,15 @@ TEST(options_parse_values_and_leave_words) {
 TEST(wall_time_is_written_in_utc) {
     char text[WALL_TEXT_SIZE];
     CHECK_STR(wall_format(1500000000123456789, text), "2017-07-14T02:40:00.123456Z");
+}
+
+TEST(isa_names_parse) {
+    struct error err;
+    isa level;
+    for (int i = 0; i < ISA_COUNT; i++) {
+        CHECK_EQ(isa_parse(&level, str_from_c(isa_name((isa)i)), &err), STATUS_OK);
+        CHECK_EQ(level, i);
+    }
+    CHECK_EQ(isa_parse(&level, STR("avx1024"), &err), STATUS_INVALID_ARGUMENT);
+    CHECK(isa_host() < ISA_COUNT);
 }

@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "base/isa.h"
 #include "base/status.h"
 #include "base/str.h"
-#include "kernels/isa.h"
 #include "plan/plan.h"
 #include "tensor/tensor.h"
 

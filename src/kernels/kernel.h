@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/isa.h"
 #include "base/status.h"
-#include "kernels/isa.h"
 #include "ops/attr.h"
 #include "ops/op.h"
 #include "tensor/tensor.h"

@@ -41,14 +41,3 @@ TEST(kernel_share_covers_everything_once) {
         CHECK_EQ(next, 100);
     }
 }
-
-TEST(isa_names_parse) {
-    struct error err;
-    isa level;
-    for (int i = 0; i < ISA_COUNT; i++) {
-        CHECK_EQ(isa_parse(&level, str_from_c(isa_name((isa)i)), &err), STATUS_OK);
-        CHECK_EQ(level, i);
-    }
-    CHECK_EQ(isa_parse(&level, STR("avx1024"), &err), STATUS_INVALID_ARGUMENT);
-    CHECK(isa_host() < ISA_COUNT);
-}

@@ -63,7 +63,7 @@ struct plan_output {
 };
 
 struct plan {
-    uint32_t isa;                     /* level that its kernels need (kernels/isa.h) */
+    uint32_t isa;                     /* level that its kernels need (base/isa.h) */
     str meta;                         /* JSON: model, precision, toolchain, metadata */
     const struct dim_symbol *symbols; /* each is a whole dim of some input */
     uint32_t n_symbols;

@@ -8,8 +8,8 @@
 #ifndef COMPILER_LOWER_LOWER_H
 #define COMPILER_LOWER_LOWER_H
 
+#include "base/isa.h"
 #include "compiler/ir/graph.h"
-#include "kernels/isa.h"
 #include "plan/plan.h"
 
 struct lower_options {

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/isa.h"
+#include "base/isa.h"
 #include "tensor/convert.h"
 
 #define SIMD_LEVEL      1

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/isa.h"
+#include "base/isa.h"
 
 #define SIMD_LEVEL      1
 #define LEVEL(name)     avx2_##name

@@ -6,7 +6,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-#include "kernels/isa.h"
+#include "base/isa.h"
 
 #define SIMD_LEVEL           1
 #define LEVEL_HAS_WIDE_TILES /* 32 registers: 4 vectors a row */

@@ -1,6 +1,6 @@
 /* isa.h - instruction set levels. Each includes those before it. */
-#ifndef KERNELS_ISA_H
-#define KERNELS_ISA_H
+#ifndef BASE_ISA_H
+#define BASE_ISA_H
 
 #include "base/status.h"
 #include "base/str.h"
