@@ -134,9 +134,10 @@ static void process_exited(struct loop_watch *w, uint32_t events) {
     if (r->ready_ns && now - r->ready_ns >= RESTART_PARDON_MS * (int64_t)NS_PER_MS)
         r->n_exits = 0;
     r->n_exits++;
+    r->n_failed_starts = r->ready_ns ? 0 : r->n_failed_starts + 1;
     int64_t delay_ms =
         r->ready_ns ? restart_delay_ms(r->n_exits, RESTART_READY_FIRST_MS, RESTART_READY_MAX_MS)
-                    : restart_delay_ms(r->n_exits, RESTART_FIRST_MS, RESTART_MAX_MS);
+                    : restart_delay_ms(r->n_failed_starts, RESTART_FIRST_MS, RESTART_MAX_MS);
     close(r->pid_fd);
     r->pid_fd = -1;
     r->pid = 0;

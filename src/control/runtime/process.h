@@ -21,7 +21,7 @@ enum {
     PROBE_FAILURES_MAX = 2, /* in a row make a ready replica unready; one success readies it */
     PROBE_HUNG_MAX = 30,    /* time-outs in a row after which the replica is killed */
 
-    RESTART_FIRST_MS = 1000, /* the second exit in a row waits so long, then doubled */
+    RESTART_FIRST_MS = 1000, /* the second exit in a row before ready waits so long, then doubled */
     RESTART_MAX_MS = 300000,
     RESTART_READY_FIRST_MS = 100, /* the same for a replica that was ready in between */
     RESTART_READY_MAX_MS = 1000,

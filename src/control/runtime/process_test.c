@@ -224,6 +224,32 @@ TEST(process_backs_off_from_a_replica_that_never_gets_ready) {
     fixture_done(&f);
 }
 
+/* What was ready a moment ago does not crash at its start: one kill more is no reason to wait long. */
+TEST(process_restarts_at_once_what_was_killed_before_it_was_ready_again) {
+    struct fixture f;
+    fixture_init(&f);
+    struct runtime_set set = set_of(env_ok, 1);
+    size_t n;
+    int64_t wake_ns;
+    for (int i = 0; i < 3; i++) {
+        CHECK(reach(&f, &set, REPLICA_READY, 1));
+        if (i == 2)
+            set.environment = env_unready;
+        CHECK_EQ(kill(pid_of(list(&f, &n)[0].address), SIGKILL), 0);
+        CHECK(reach(&f, &set, REPLICA_STARTING, 1));
+    }
+    int pid = pid_of(list(&f, &n)[0].address);
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    for (int i = 0; i < 500 && list(&f, &n)[0].n_exits < 4; i++)
+        usleep(4000);
+    CHECK_EQ(list(&f, &n)[0].n_exits, 4);
+    CHECK_EQ(f.r->driver->apply(f.r, &set, &wake_ns, NULL), STATUS_OK);
+    CHECK_EQ(list(&f, &n)[0].state, REPLICA_STARTING);
+    set.n = 0;
+    CHECK(reach_none(&f, &set));
+    fixture_done(&f);
+}
+
 TEST(process_calls_a_replica_ready_only_when_its_health_route_says_so) {
     struct fixture f;
     fixture_init(&f);

@@ -37,6 +37,7 @@ struct replica {
     int pid_fd;          /* -1: no process */
     bool was_ready, is_hung;
     int n_exits;
+    int n_failed_starts; /* exits in a row before the process was ready */
     char exit_text[128];
     int64_t restart_ns;   /* WAITING: not before */
     int64_t terminate_ns; /* STOPPING: SIGTERM is due; 0: it was sent */
