@@ -183,7 +183,6 @@ status supervisor_run(struct child *children, size_t n, const char *title, struc
     if (pipe2(parent_pipe, O_CLOEXEC) != 0)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "pipe: %s", strerror(errno));
     signals_block(&set);
-    title_set(title);
     for (;;) {
         int64_t wait_ms = start_due(children, n, title);
         struct timespec wait = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * NS_PER_MS};

@@ -181,6 +181,12 @@ TEST(api_says_why_a_predict_has_no_route) {
     const char *e = create_endpoint(&f, "e1");
     call(&f, "POST", format(&f, "/v1/%s:rawPredict", e), "not json", 400);
     CHECK(strstr(error_of(&f), "no deployed model") != NULL);
+    call(&f, "POST", format(&f, "/v1/%s:streamRawPredict", e), "not json", 400);
+    CHECK(strstr(error_of(&f), "no deployed model") != NULL);
+    deploy_as(&f, e, upload(&f, ""), "1", "{\"0\":100}");
+    call(&f, "PATCH", format(&f, "/v1/%s?updateMask=trafficSplit", e), "{}", 200);
+    call(&f, "POST", format(&f, "/v1/%s:predict", e), "{}", 400);
+    CHECK(strstr(error_of(&f), "empty traffic_split") != NULL);
     fixture_done(&f);
 }
 
@@ -220,6 +226,41 @@ TEST(api_lists_with_filter_order_and_pages) {
     CHECK_EQ(json_get(f.json, "endpoints")->n, 3);
     CHECK_STR(text_of(&f, json_get(f.json, "endpoints")->first, "displayName"), "n7");
     CHECK(json_get(f.json, "nextPageToken") == NULL);
+    call(&f, "GET", P "/endpoints?page_size=1&order_by=displayName+desc", "", 200);
+    CHECK_STR(text_of(&f, json_get(f.json, "endpoints")->first, "displayName"), "n9");
+    CHECK(json_get(f.json, "nextPageToken") != NULL);
+    fixture_done(&f);
+}
+
+TEST(api_lists_the_fields_that_a_read_mask_names) {
+    struct fixture f;
+    fixture_init(&f);
+    const char *e = create_endpoint(&f, "e1");
+    deploy_as(&f, e, upload(&f, ",\"modelId\":\"m\""), "1", "{\"0\":100}");
+    call(&f, "GET", P "/endpoints?readMask=name,deployedModels", "", 200);
+    const struct json_value *seen = json_get(f.json, "endpoints")->first;
+    CHECK_STR(text_of(&f, seen, "name"), e);
+    CHECK_EQ(seen->n, 2);
+    call(&f, "GET", P "/models?read_mask=container_spec.image_uri", "", 200);
+    CHECK(str_eq_c(f.reply.body, "{\"models\":[{\"containerSpec\":{\"imageUri\":\"culmen\"}}]}"));
+    call(&f, "GET", P "/models/m:listVersions?readMask=*", "", 200);
+    CHECK(json_get(json_get(f.json, "models")->first, "displayName") != NULL);
+    call(&f, "GET", P "/models?readMask=colour", "", 400);
+    CHECK(strstr(error_of(&f), "colour") != NULL);
+    fixture_done(&f);
+}
+
+TEST(api_refuses_query_parameters_that_it_does_not_know) {
+    struct fixture f;
+    fixture_init(&f);
+    const char *e = create_endpoint(&f, "e1");
+    call(&f, "GET", format(&f, "/v1/%s?%%24alt=json%%3Benum-encoding%%3Dint&prettyPrint=false", e),
+         "", 200);
+    call(&f, "PATCH", format(&f, "/v1/%s?updatemask=description", e), "{\"displayName\":\"x\"}",
+         400);
+    CHECK(strstr(error_of(&f), "updatemask") != NULL);
+    call(&f, "DELETE", format(&f, "/v1/%s?force=true", e), "", 400);
+    call(&f, "DELETE", format(&f, "/v1/%s", e), "", 200);
     fixture_done(&f);
 }
 
@@ -237,6 +278,10 @@ TEST(api_updates_what_the_mask_names_in_either_spelling) {
     CHECK(json_get(f.json, "description") == NULL);
     call(&f, "PATCH", format(&f, "/v1/%s?updateMask=description", e),
          format(&f, "{\"description\":\"lost\",\"etag\":\"%s\"}", etag), 400);
+    call(&f, "PATCH", format(&f, "/v1/%s?update_mask=*", e),
+         "{\"displayName\":\"whole\",\"labels\":{\"x\":\"y\"}}", 200);
+    CHECK_STR(text_of(&f, f.json, "displayName"), "whole");
+    CHECK(json_get(f.json, "labels") != NULL);
     call(&f, "PATCH", format(&f, "/v1/%s?updateMask=createTime", e), "{}", 400);
     call(&f, "PATCH", format(&f, "/v1/%s?updateMask=displayName", e), "{}", 400);
     fixture_done(&f);
@@ -436,9 +481,16 @@ TEST(api_cancels_a_deployment_that_is_not_done) {
          format(&f, "{\"deployedModel\":{\"model\":\"%s\",\"dedicatedResources\":{}}}", m), 200);
     const char *operation = text_of(&f, f.json, "name");
     call(&f, "DELETE", format(&f, "/v1/%s", operation), "", 400);
+    call(&f, "GET", format(&f, "/v1/%s", e), "", 200);
+    CHECK(json_get(f.json, "deployedModels") == NULL);
+    call(&f, "GET", format(&f, "/v1/%s?allDeploymentStates=true", e), "", 200);
+    CHECK_EQ(json_get(f.json, "deployedModels")->n, 1);
     call(&f, "POST", format(&f, "/v1/%s:cancel", operation), "{}", 200);
+    call(&f, "GET", format(&f, "/v1/%s?allDeploymentStates=true", e), "", 200);
+    CHECK(json_get(f.json, "deployedModels") == NULL);
     call(&f, "GET", format(&f, "/v1/%s", operation), "", 200);
     CHECK_EQ(record_i64(json_get(f.json, "error"), "code", 0), STATUS_CANCELLED);
+    CHECK_STR(text_of(&f, json_get(f.json, "metadata"), "deploymentStage"), "FAILED_TO_DEPLOY");
     call(&f, "GET", format(&f, "/v1/%s/operations", e), "", 200);
     CHECK_EQ(json_get(f.json, "operations")->n, 2);
     call(&f, "DELETE", format(&f, "/v1/%s", operation), "", 200);

@@ -65,9 +65,10 @@ status artifact_check(struct arena *a, str uri, str *path, struct error *err) {
                          "model.artifact_uri is missing: image \"culmen\" serves %s.", ACCEPTED);
     /* The SDK passes on nothing but gs:// (it would copy a local folder to a bucket), so that a
      * gs:// without a bucket is a way to say a local path, too. */
-    size_t scheme_n = str_starts(text, STR("file://"))  ? sizeof "file://" - 1
-                      : str_starts(text, STR("gs:///")) ? sizeof "gs://" - 1
-                                                        : 0;
+    size_t scheme_n = str_starts(text, STR("file://localhost/")) ? sizeof "file://localhost" - 1
+                      : str_starts(text, STR("file://"))         ? sizeof "file://" - 1
+                      : str_starts(text, STR("gs:///"))          ? sizeof "gs://" - 1
+                                                                 : 0;
     if (scheme_n) {
         text = str_slice(text, scheme_n, text.n);
         if (!uri_decode(&text, text, false, a))

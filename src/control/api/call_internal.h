@@ -25,7 +25,7 @@ typedef status (*api_handler)(struct api_call *c, struct error *err);
 #include "control/api/routes.def"
 #undef ROUTE
 
-/* The query's parameter, empty when it is missing. */
+/* The query's parameter ("pageSize", which a caller may write page_size), empty when missing. */
 str call_query(struct api_call *c, const char *name);
 
 /* The name of the resource that the path names, or of the location of a collection. */
@@ -49,13 +49,17 @@ NODISCARD status check_etag(const struct json_value *resource, int64_t revision,
 
 /* --- list.c: filter, order and pages of a list call --- */
 
-/* Replies {KEY: [...], nextPageToken}. items[i] is {resource, key}; `id_field` is what a filter
- * calls the id ("endpoint"). */
+/* Replies {KEY: [...], nextPageToken} after the call's filter, orderBy, pageSize, pageToken and
+ * readMask; `id_field` is what a filter calls the id ("endpoint"). */
 struct list_item {
     str key; /* unique; the page token */
     struct json_value *resource;
 };
-NODISCARD status call_reply_list(struct api_call *c, const char *key, const char *id_field,
+struct list_form {
+    const char *key, *id_field;
+    const ProtobufCMessageDescriptor *message; /* what a readMask may name fields of; NULL: none */
+};
+NODISCARD status call_reply_list(struct api_call *c, const struct list_form *form,
                                  struct list_item *items, size_t n, struct error *err);
 
 /* --- endpoint.c, model.c --- */

@@ -152,12 +152,32 @@ status endpoint_create(struct api_call *c, struct error *err) {
     return STATUS_OK;
 }
 
+/* ?allDeploymentStates=true: shows models that are being deployed, too. */
+static status add_deploying(struct api_call *c, str name, struct json_value *e, struct error *err) {
+    struct arena *a = c->arena;
+    struct record *deployments;
+    size_t n;
+    if (!str_eq(call_query(c, "allDeploymentStates"), STR("true")))
+        return STATUS_OK;
+    TRY(record_list(c->store, a, str_format(a, "deployments/%s/", name.p), &deployments, &n, err));
+    for (size_t i = 0; i < n; i++) {
+        if (!str_eq(record_string(deployments[i].value, "state"), STR(DEPLOYMENT_DEPLOYING)))
+            continue;
+        if (!json_get(e, "deployedModels"))
+            json_set(e, STR("deployedModels"), json_new_array(a));
+        json_append(json_get(e, "deployedModels"),
+                    json_copy(a, json_get(deployments[i].value, "deployedModel")));
+    }
+    return STATUS_OK;
+}
+
 status endpoint_get(struct api_call *c, struct error *err) {
     struct resource_name name;
     int64_t revision;
     TRY(call_name(c, &name, err));
     str text = name_resource(c->arena, &name);
     TRY(endpoint_read(c, text, &c->reply, &revision, err));
+    TRY(add_deploying(c, text, c->reply, err));
     return endpoint_view(c, text, c->reply, revision, err);
 }
 
@@ -174,7 +194,9 @@ status endpoint_list(struct api_call *c, struct error *err) {
         TRY(endpoint_view(c, name, records[i].value, records[i].revision, err));
         items[i] = (struct list_item){.key = name, .resource = records[i].value};
     }
-    return call_reply_list(c, "endpoints", "endpoint", items, n, err);
+    static const struct list_form form = {"endpoints", "endpoint",
+                                          &culmen__vertex__endpoint__descriptor};
+    return call_reply_list(c, &form, items, n, err);
 }
 
 static bool is_mutable(str field) {
@@ -184,13 +206,13 @@ static bool is_mutable(str field) {
     return false;
 }
 
-/* Without a mask: everything that may change and that the body names. */
+/* Without a mask: everything that may change and that the body names; "*": all that may change. */
 static status mask_of(struct api_call *c, struct field_mask *mask, struct error *err) {
-    str text = call_query(c, "updateMask");
-    if (text.n == 0)
-        text = call_query(c, "update_mask");
-    TRY(field_mask_read(mask, c->arena, text, err));
-    if (mask->n == 0)
+    TRY(field_mask_read(mask, c->arena, call_query(c, "updateMask"), err));
+    if (field_mask_is_all(mask))
+        for (mask->n = 0; mask->n < ARRAY_LEN(mutable_fields); mask->n++)
+            mask->paths[mask->n] = str_from_c(mutable_fields[mask->n]);
+    else if (mask->n == 0)
         for (size_t i = 0; i < ARRAY_LEN(mutable_fields); i++)
             if (json_get(c->body, mutable_fields[i]))
                 mask->paths[mask->n++] = str_from_c(mutable_fields[i]);
@@ -268,6 +290,12 @@ status endpoint_unrouted(struct api_call *c, struct error *err) {
     if (!json_get(e, "deployedModels"))
         return error_set(err, STATUS_FAILED_PRECONDITION,
                          "Endpoint `%.*s` has no deployed model. Deploy one first.", STR_ARG(text));
+    const struct json_value *split = json_get(e, "trafficSplit");
+    if (!split || split->n == 0)
+        return error_set(err, STATUS_FAILED_PRECONDITION,
+                         "Endpoint `%.*s` has deployed models and an empty traffic_split, so that "
+                         "none of them takes requests. Set one.",
+                         STR_ARG(text));
     return error_set(err, STATUS_UNAVAILABLE,
                      "Endpoint `%.*s` has no route yet. Try again in a second.", STR_ARG(text));
 }

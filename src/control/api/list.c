@@ -115,7 +115,9 @@ static bool term_matches(const struct filter_term *t, const struct list_item *it
         return json_get_str(v, t->value) != NULL; /* labels:key */
     if (t->op == FILTER_HAS && str_eq(t->value, STR("*")))
         return v != NULL;
-    bool is_equal = json_to_str(v, &text) && str_eq(text, t->value);
+    bool is_equal = json_to_str(v, &text)                     ? str_eq(text, t->value)
+                    : v && v->type == JSON_BOOL && v->boolean ? str_eq(t->value, STR("true"))
+                                                              : false;
     return t->op == FILTER_UNEQUAL ? !is_equal : is_equal;
 }
 
@@ -172,17 +174,51 @@ static status page_size(struct api_call *c, size_t *size, struct error *err) {
     return STATUS_OK;
 }
 
-status call_reply_list(struct api_call *c, const char *key, const char *id_field,
-                       struct list_item *items, size_t n, struct error *err) {
+/* The fields of `v` that the mask names: "name,dedicatedResources.machineSpec". */
+static struct json_value *masked(struct arena *a, const struct json_value *v,
+                                 const struct field_mask *mask) {
+    struct json_value *out = json_new_object(a);
+    for (size_t i = 0; i < mask->n; i++) {
+        const struct json_value *from = v;
+        struct json_value *to = out;
+        str rest = mask->paths[i], name;
+        while (str_next(&rest, '.', &name) && (from = json_get_str(from, name)) != NULL) {
+            if (!json_get_str(to, name))
+                json_set(to, name, rest.p ? json_new_object(a) : json_copy(a, from));
+            to = json_get_str(to, name);
+        }
+    }
+    return out;
+}
+
+static status read_mask(struct api_call *c, const struct list_form *form, struct field_mask *mask,
+                        struct error *err) {
+    TRY(field_mask_read(mask, c->arena, call_query(c, "readMask"), err));
+    if (!form->message || field_mask_is_all(mask))
+        mask->n = 0;
+    for (size_t i = 0; i < mask->n; i++) {
+        str rest = mask->paths[i], name;
+        str_next(&rest, '.', &name);
+        if (!message_has_field(form->message, name, c->version))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "read_mask: there is no field \"%.*s\".",
+                             (int)(name.n < 80 ? name.n : 80), name.p);
+    }
+    return STATUS_OK;
+}
+
+status call_reply_list(struct api_call *c, const struct list_form *form, struct list_item *items,
+                       size_t n, struct error *err) {
     struct filter filter;
     struct order order = {0};
+    struct field_mask mask;
     size_t size = PAGE_SIZE_DEFAULT, n_matching = 0, from = 0;
     str token = call_query(c, "pageToken");
     TRY(page_size(c, &size, err));
     TRY(filter_read(&filter, c->arena, call_query(c, "filter"), err));
     TRY(order_read(&order, c->arena, call_query(c, "orderBy"), err));
+    TRY(read_mask(c, form, &mask, err));
     for (size_t i = 0; i < n; i++)
-        if (filter_matches(&filter, &items[i], id_field))
+        if (filter_matches(&filter, &items[i], form->id_field))
             items[n_matching++] = items[i];
     qsort_r(items, n_matching, sizeof *items, compare_items, &order);
     if (token.n) {
@@ -196,10 +232,10 @@ status call_reply_list(struct api_call *c, const char *key, const char *id_field
     struct json_value *list = json_new_array(c->arena);
     size_t end = n_matching - from > size ? from + size : n_matching;
     for (size_t i = from; i < end; i++)
-        json_append(list, items[i].resource);
+        json_append(list, mask.n ? masked(c->arena, items[i].resource, &mask) : items[i].resource);
     c->reply = json_new_object(c->arena);
     if (list->n)
-        json_set(c->reply, str_from_c(key), list);
+        json_set(c->reply, str_from_c(form->key), list);
     if (end < n_matching)
         record_set_string(c->arena, c->reply, "nextPageToken", items[end - 1].key);
     return STATUS_OK;

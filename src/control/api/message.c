@@ -343,6 +343,18 @@ void message_strip(struct json_value *message, const ProtobufCMessageDescriptor 
     arena_release(&scratch);
 }
 
+bool message_has_field(const ProtobufCMessageDescriptor *d, str camel, api_version version) {
+    struct arena scratch = {0};
+    bool is_there =
+        field_find(&(struct place){.a = &scratch, .version = version}, d, camel) != NULL;
+    arena_release(&scratch);
+    return is_there;
+}
+
+bool field_mask_is_all(const struct field_mask *mask) {
+    return mask->n == 1 && str_eq(mask->paths[0], STR("*"));
+}
+
 status field_mask_read(struct field_mask *out, struct arena *a, str text, struct error *err) {
     str path;
     out->n = 0;

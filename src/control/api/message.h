@@ -27,6 +27,9 @@ NODISCARD status message_read(struct json_value **out, struct arena *a,
 void message_strip(struct json_value *message, const ProtobufCMessageDescriptor *d,
                    api_version version);
 
+/* Whether messages of type `d` have the field `camel` in `version`. */
+bool message_has_field(const ProtobufCMessageDescriptor *d, str camel, api_version version);
+
 /* "traffic_split" gives "trafficSplit"; what is in lowerCamel stays. */
 str message_camel(struct arena *a, str name);
 
@@ -36,6 +39,7 @@ struct field_mask {
     str paths[MASK_PATHS_MAX];
     size_t n;
 };
+bool field_mask_is_all(const struct field_mask *mask); /* "*" */
 NODISCARD status field_mask_read(struct field_mask *out, struct arena *a, str text,
                                  struct error *err);
 

@@ -314,6 +314,8 @@ status model_get(struct api_call *c, struct error *err) {
     return model_view(c, name_resource(c->arena, &name), c->reply, revision, err);
 }
 
+static const struct list_form list_form = {"models", "model", MODEL_DESCRIPTOR};
+
 status model_list(struct api_call *c, struct error *err) {
     struct resource_name parent;
     struct record *records;
@@ -330,7 +332,7 @@ status model_list(struct api_call *c, struct error *err) {
         TRY(model_view(c, name, version, records[i].revision, err));
         items[n_items++] = (struct list_item){.key = name, .resource = version};
     }
-    return call_reply_list(c, "models", "model", items, n_items, err);
+    return call_reply_list(c, &list_form, items, n_items, err);
 }
 
 status model_list_versions(struct api_call *c, struct error *err) {
@@ -352,7 +354,7 @@ status model_list_versions(struct api_call *c, struct error *err) {
         record_set_string(a, v, "name", str_format(a, "%.*s@%.*s", STR_ARG(text), STR_ARG(id)));
         items[n++] = (struct list_item){.key = id, .resource = v};
     }
-    return call_reply_list(c, "models", "model", items, n, err);
+    return call_reply_list(c, &list_form, items, n, err);
 }
 
 static bool is_mutable(str field) {
@@ -368,11 +370,12 @@ status model_update(struct api_call *c, struct error *err) {
     struct json_value *record, *version;
     struct arena *a = c->arena;
     int64_t revision;
-    str text = call_query(c, "updateMask");
     TRY(call_name(c, &name, err));
-    TRY(field_mask_read(&mask, a, text.n ? text : call_query(c, "update_mask"), err));
-    for (size_t i = 0; mask.n == 0 && i < ARRAY_LEN(mutable_fields); i++)
-        if (json_get(c->body, mutable_fields[i]))
+    TRY(field_mask_read(&mask, a, call_query(c, "updateMask"), err));
+    bool is_all = field_mask_is_all(&mask), is_open = mask.n == 0 || is_all;
+    mask.n = is_open ? 0 : mask.n;
+    for (size_t i = 0; is_open && i < ARRAY_LEN(mutable_fields); i++)
+        if (is_all || json_get(c->body, mutable_fields[i]))
             mask.paths[mask.n++] = str_from_c(mutable_fields[i]);
     TRY(model_read(c, &name, &record, &version, &revision, err));
     TRY(check_etag(c->body, revision, err));

@@ -36,11 +36,15 @@ api_version operation_version(const struct json_value *record) {
     return str_eq(record_string(record, "version"), STR("v1beta1")) ? API_V1BETA1 : API_V1;
 }
 
-static struct json_value *end(struct arena *a, struct json_value *record) {
+static struct json_value *end(struct arena *a, struct json_value *record, bool is_good) {
     struct json_value *operation = json_get(record, "operation");
     struct json_value *generic = json_get(json_get(operation, "metadata"), "genericMetadata");
     if (generic)
         record_set_string(a, generic, "updateTime", record_now(a));
+    struct json_value *metadata = json_get(operation, "metadata");
+    if (json_get(metadata, "deploymentStage"))
+        record_set_string(a, metadata, "deploymentStage",
+                          is_good ? STR("SUCCESSFULLY_DEPLOYED") : STR("FAILED_TO_DEPLOY"));
     json_set(operation, STR("done"), json_new_bool(a, true));
     record_set_i64(a, record, "ended", wall_now_ns());
     return operation;
@@ -48,7 +52,7 @@ static struct json_value *end(struct arena *a, struct json_value *record) {
 
 void operation_done(struct arena *a, struct json_value *record, const char *type,
                     struct json_value *response) {
-    struct json_value *operation = end(a, record), *any = json_new_object(a);
+    struct json_value *operation = end(a, record, true), *any = json_new_object(a);
     str url = response ? type_url(a, operation_version(record), type)
                        : STR("type.googleapis.com/google.protobuf.Empty");
     record_set_string(a, any, "@type", url);
@@ -69,7 +73,7 @@ void operation_deployed(struct arena *a, struct json_value *record,
 }
 
 void operation_failed(struct arena *a, struct json_value *record, status code, str message) {
-    struct json_value *operation = end(a, record), *error = json_new_object(a);
+    struct json_value *operation = end(a, record, false), *error = json_new_object(a);
     record_set_i64(a, error, "code", code);
     record_set_string(a, error, "message", message);
     json_set(operation, STR("error"), error);

@@ -34,7 +34,8 @@ status operation_list(struct api_call *c, struct error *err) {
     for (size_t i = 0; i < n; i++)
         items[i] = (struct list_item){.key = records[i].key,
                                       .resource = json_get(records[i].value, "operation")};
-    return call_reply_list(c, "operations", "operation", items, n, err);
+    static const struct list_form form = {"operations", "operation", NULL};
+    return call_reply_list(c, &form, items, n, err);
 }
 
 status operation_delete(struct api_call *c, struct error *err) {

@@ -41,7 +41,7 @@ static status machine_check(struct arena *a, struct json_value *dedicated, struc
     int64_t count = record_i64(machine, "acceleratorCount", 0);
     bool has_type = json_get(machine, "acceleratorType") != NULL;
     if (count < 0 || count > ACCELERATORS_MAX)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "accelerator_count is %lld, at most %d.",
+        return error_set(err, STATUS_INVALID_ARGUMENT, "accelerator_count is %lld, wanted 0 to %d.",
                          (long long)count, ACCELERATORS_MAX);
     if (count > 0 && !has_type)
         return error_set(err, STATUS_INVALID_ARGUMENT,
