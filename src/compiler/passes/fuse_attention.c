@@ -11,7 +11,14 @@
 #include "compiler/passes/permute.h"
 #include "ops/fused.h"
 
-typedef enum axis_name { AXIS_BATCH, AXIS_HEAD, AXIS_ROW, AXIS_COLUMN, AXIS_PART } axis_name;
+typedef enum axis_name {
+    AXIS_BATCH,
+    AXIS_HEAD,
+    AXIS_ROW,
+    AXIS_COLUMN,
+    AXIS_PART,
+    AXIS_PAIR /* batch and head as one: torch's bmm wants three axes */
+} axis_name;
 
 /* One operand of a product while it is traced. */
 struct heads {
@@ -169,16 +176,41 @@ static bool find_source(struct heads *h) {
     return true;
 }
 
+/* [B * H, ...] as a Reshape of [B, H, ...]: gives that, or NULL. */
+static struct value *split_pair(const struct value *v) {
+    struct node *reshape = made_by(v, OP_Reshape);
+    struct value *four = reshape ? reshape->in[0] : NULL;
+    if (!four || v->info.rank != 3 || four->info.rank != 4)
+        return NULL;
+    const dim *from = four->info.dims, *to = v->info.dims;
+    bool is_same = from[2] == to[1] && from[3] == to[2] && to[1] != DIM_UNKNOWN &&
+                   to[2] != DIM_UNKNOWN && from[0] != DIM_UNKNOWN && from[1] != DIM_UNKNOWN;
+    return is_same ? four : NULL;
+}
+
+static bool trace_pair(struct heads *h) {
+    struct value *four = h->axes[0] == AXIS_PAIR ? split_pair(h->v) : NULL;
+    if (!four)
+        return false;
+    memcpy(h->axes, (uint8_t[]){AXIS_BATCH, AXIS_HEAD, h->axes[1], h->axes[2]}, 4);
+    h->v = four;
+    return true;
+}
+
 static bool trace_heads(struct heads *h, struct value *v, axis_name row, axis_name column) {
     enum { STEPS_MAX = 8 };
     *h = (struct heads){.v = v, .part = -1, .scale = 1};
-    if (v->info.rank != 4 || v->info.dtype != DTYPE_F32)
+    if ((v->info.rank != 3 && v->info.rank != 4) || v->info.dtype != DTYPE_F32)
         return false;
-    memcpy(h->axes, (uint8_t[]){AXIS_BATCH, AXIS_HEAD, (uint8_t)row, (uint8_t)column}, 4);
+    if (v->info.rank == 4)
+        memcpy(h->axes, (uint8_t[]){AXIS_BATCH, AXIS_HEAD, (uint8_t)row, (uint8_t)column}, 4);
+    else
+        memcpy(h->axes, (uint8_t[]){AXIS_PAIR, (uint8_t)row, (uint8_t)column}, 3);
     for (int i = 0; i < STEPS_MAX; i++) {
         if (find_source(h))
             return true;
-        if (!trace_transpose(h) && !trace_scale(h) && !trace_gather(h) && !trace_squeezed(h))
+        if (!trace_transpose(h) && !trace_scale(h) && !trace_pair(h) && !trace_gather(h) &&
+            !trace_squeezed(h))
             return false;
     }
     return false;
@@ -209,13 +241,25 @@ static bool is_mask_for(const struct value *mask, const struct value *scores) {
     return true;
 }
 
+/* Scores of the other form, [B, H, Sq, Sk] for [B * H, Sq, Sk] or the other way round. */
+static struct value *other_form(struct value *v) {
+    struct node *reshape = made_only_for(v, OP_Reshape);
+    if (!reshape)
+        return v;
+    const struct value *in = reshape->in[0];
+    bool is_split = v->info.rank == 4 && in->info.rank == 3 &&
+                    v->info.dims[2] == in->info.dims[1] && v->info.dims[3] == in->info.dims[2] &&
+                    in->info.dims[1] != DIM_UNKNOWN && in->info.dims[2] != DIM_UNKNOWN;
+    return is_split || split_pair(v) ? reshape->in[0] : v;
+}
+
 /* scores + mask, or Where on scores; gives the scores. */
 static struct value *match_mask(struct value *v, struct pattern *p) {
     struct node *add = made_only_for(v, OP_Add), *where = made_only_for(v, OP_Where);
     for (uint32_t i = 0; add && i < 2; i++) {
-        struct value *scores = add->in[i], *mask = add->in[1 - i];
+        struct value *scores = add->in[i], *mask = add->in[1 - i], *product = other_form(scores);
         if (same_dims(scores, v) && is_mask_for(mask, v) &&
-            (made_by(scores, OP_MatMul) || made_by(scores, OP_Mul))) {
+            (made_by(product, OP_MatMul) || made_by(product, OP_Mul))) {
             p->mask = mask;
             return scores;
         }
@@ -233,12 +277,15 @@ static struct value *match_mask(struct value *v, struct pattern *p) {
 }
 
 static bool match_scores(struct node *softmax, struct pattern *p) {
-    struct value *v = match_mask(softmax->in[0], p);
+    struct value *v = softmax->in[0]->info.rank == 3 ? other_form(softmax->in[0]) : softmax->in[0];
+    dim heads = v->info.rank == 4 ? v->info.dims[1] : DIM_UNKNOWN;
+    if (v->info.rank == 4)
+        v = other_form(match_mask(v, p));
     struct node *mul = made_only_for(v, OP_Mul);
     struct value *rest;
     float s;
     p->scale = 1;
-    if (mul && split_scalar(mul, &rest, &s) && rest->info.rank == 4) {
+    if (mul && split_scalar(mul, &rest, &s) && rest->info.rank == v->info.rank) {
         p->scale = (double)s;
         v = rest;
     }
@@ -248,25 +295,46 @@ static bool match_scores(struct node *softmax, struct pattern *p) {
         return false;
     p->scale *= p->q.scale * p->k.scale;
     return p->q.heads == p->k.heads && p->q.head_size == p->k.head_size &&
+           (heads == DIM_UNKNOWN || heads == p->q.heads) &&
            p->q.source->info.dims[0] == p->k.source->info.dims[0];
 }
 
-/* The second product and the Transpose back to [B, S, H, D]. */
-static bool match_context(struct node *product, struct pattern *p) {
+/* The Transpose of [B, H, S, D] to [B, S, H, D] that reads the second product, perhaps behind a
+ * Reshape that splits B * H. */
+static struct node *find_transpose(const struct node *product, int64_t heads) {
     static const int64_t wanted[] = {0, 2, 1, 3};
-    struct node *softmax = made_only_for(product->in[0], OP_Softmax);
-    int64_t axis = softmax ? attr_int(&softmax->attrs, "axis", softmax->opset < 13 ? 1 : -1) : 0;
-    struct node *context = only_reader(product->out[0], OP_Transpose);
-    struct value *source;
+    struct value *y = product->out[0], *source;
+    struct node *split = y->info.rank == 3 ? only_reader(y, OP_Reshape) : NULL;
     struct permutation perm;
-    if (!softmax || (axis != -1 && axis != 3) || softmax->in[0]->info.rank != 4 || !context ||
-        !value_is_transposed(context->out[0], &source, &perm) || perm.rank != 4 ||
+    if (split) {
+        const dim *from = y->info.dims, *to = split->out[0]->info.dims;
+        if (split->out[0]->info.rank != 4 || to[1] != heads || to[2] != from[1] ||
+            to[3] != from[2] || from[1] == DIM_UNKNOWN)
+            return NULL;
+        y = split->out[0];
+    }
+    struct node *transpose = only_reader(y, OP_Transpose);
+    if (!transpose || !value_is_transposed(transpose->out[0], &source, &perm) || perm.rank != 4 ||
         memcmp(perm.axis, wanted, sizeof wanted) != 0)
+        return NULL;
+    return transpose;
+}
+
+/* The second product and what brings it back to [B, S, H, D]. */
+static bool match_context(struct node *product, struct pattern *p) {
+    struct value *probabilities = product->in[0];
+    if (probabilities->info.rank == 3)
+        probabilities = other_form(probabilities);
+    struct node *softmax = made_only_for(probabilities, OP_Softmax);
+    if (!softmax)
         return false;
-    if (!trace_heads(&p->v, product->in[1], AXIS_ROW, AXIS_COLUMN) || !match_scores(softmax, p))
+    int rank = softmax->in[0]->info.rank;
+    int64_t axis = attr_int(&softmax->attrs, "axis", softmax->opset < 13 ? 1 : -1);
+    if ((axis != -1 && axis != rank - 1) || (rank != 3 && rank != 4) ||
+        !trace_heads(&p->v, product->in[1], AXIS_ROW, AXIS_COLUMN) || !match_scores(softmax, p))
         return false;
-    p->context = context;
-    return p->v.scale == 1.0 && p->v.heads == p->q.heads &&
+    p->context = find_transpose(product, p->q.heads);
+    return p->context && p->v.scale == 1.0 && p->v.heads == p->q.heads &&
            p->v.source->info.dims[0] == p->k.source->info.dims[0] &&
            p->v.source->info.dims[1] == p->k.source->info.dims[1];
 }
