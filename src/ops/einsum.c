@@ -150,10 +150,11 @@ status infer_einsum(const struct op_call *c, struct error *err) {
     for (size_t i = 0; i < c->n_in; i++)
         for (int d = 0; d < ranks[i]; d++) {
             dim *size = &sizes[e.in[i][d]], have = c->in[i]->dims[d];
-            if (*size == 1)
-                *size = have;
-            else if (have != 1)
-                TRY(op_same(c, "sizes of one label", *size, have, size, err));
+            int rank = 1;
+            if (op_broadcast_dims(c, &rank, size, 1, &have, NULL) != STATUS_OK)
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "sizes of one label are %s and %s, wanted equal",
+                                 op_show_dim(c, *size), op_show_dim(c, have));
         }
     struct op_value *out = op_out(c, 0, c->in[0]->dtype, e.n_out);
     for (int d = 0; d < e.n_out; d++)
