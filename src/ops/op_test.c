@@ -276,3 +276,33 @@ TEST(op_infer_counts_operands) {
     CHECK_EQ(NODE(&f, &y, "Add", none, NULL, &x), STATUS_INVALID_ARGUMENT);
     arena_release(&f.arena);
 }
+
+/* Either size may be 1 when the model runs, so neither is the label's for sure. */
+TEST(op_einsum_label_of_two_symbols_is_as_large_as_the_larger) {
+    struct fixture f;
+    start(&f);
+    const struct attr equation[] = {
+        {.name = STR("equation"), .kind = ATTR_STRING, .n = 1, .s = STR("ab,cb->cb")}};
+    struct op_value x = value_of(DTYPE_F32, 2, (dim)3, f.batch), y;
+    struct op_value w = value_of(DTYPE_F32, 2, (dim)4, f.seq);
+    CHECK_EQ(NODE(&f, &y, "Einsum", equation, &x, &w), STATUS_OK);
+    CHECK_EQ(y.dims[0], 4);
+    CHECK_EQ(y.dims[1], dim_max(&f.pool, f.batch, f.seq));
+    struct op_value seven = value_of(DTYPE_F32, 2, (dim)4, (dim)7);
+    CHECK_EQ(NODE(&f, &y, "Einsum", equation, &x, &seven), STATUS_OK);
+    CHECK_EQ(y.dims[1], 7);
+    arena_release(&f.arena);
+}
+
+TEST(op_cumulative_axis_may_be_a_symbol) {
+    struct fixture f;
+    start(&f);
+    const struct attr axis0[] = {int_attr("axis", 0)};
+    struct op_value x = value_of(DTYPE_F32, 2, f.batch, f.seq), shape, axis, y;
+    struct op_value zero = ints_of(&f, 0, (int64_t)0);
+    CHECK_EQ(NODE(&f, &shape, "Shape", none, &x), STATUS_OK);
+    CHECK_EQ(NODE(&f, &axis, "Gather", axis0, &shape, &zero), STATUS_OK);
+    CHECK_EQ(NODE(&f, &y, "CumSum", none, &x, &axis), STATUS_OK);
+    CHECK_STR(dims_text(&f, &y), "batch,seq");
+    arena_release(&f.arena);
+}

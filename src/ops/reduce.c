@@ -80,7 +80,7 @@ status infer_cumulate(const struct op_call *c, struct error *err) {
     const struct op_value *in = c->in[0];
     dim at;
     int axis;
-    if (in->rank >= 0 && op_int_scalar(c, 1, &at))
+    if (in->rank >= 0 && op_int_scalar(c, 1, &at) && dim_is_number(at))
         TRY(op_axis(c, at, in->rank, &axis, err));
     op_out_like(c, 0, in->dtype, in);
     return STATUS_OK;
