@@ -1,6 +1,7 @@
 /* connection_body.c - the body of the request that a connection's handler has: collected, streamed,
  * or read and dropped. A body that fits the connection's input buffer is used where it lies; a
  * larger one of known length is read from the socket straight into memory of its own. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,6 +104,12 @@ static http1_result next_piece(struct connection *c, str *data, struct http1_err
     }
 }
 
+static bool refuse_size(struct connection *c) {
+    char text[96];
+    snprintf(text, sizeof text, "the request's body is larger than %zu bytes", c->collect_max);
+    return refuse_body(c, 413, text);
+}
+
 static bool collect_chunked(struct connection *c) {
     str data;
     struct http1_error e;
@@ -116,7 +123,7 @@ static bool collect_chunked(struct connection *c) {
         return hand_over(c);
     }
     if (data.n > c->collect_max - c->body_n)
-        return refuse_body(c, 413, "the request's body is too large");
+        return refuse_size(c);
     size_t capacity = c->body_capacity ? c->body_capacity : INPUT_SIZE;
     while (capacity < c->body_n + data.n)
         capacity *= 2;
@@ -133,7 +140,7 @@ static bool step_collect(struct connection *c) {
     if (c->framing.framing == HTTP1_NO_BODY)
         return hand_over(c);
     if (c->framing.framing == HTTP1_LENGTH && length > c->collect_max)
-        return refuse_body(c, 413, "the request's body is too large");
+        return refuse_size(c);
     say_continue(c);
     if (c->framing.framing == HTTP1_CHUNKED)
         return collect_chunked(c);

@@ -93,11 +93,23 @@ static void accept_ready(struct loop_watch *w, uint32_t events) {
 
 /* --- loops --- */
 
+static void close_listens(struct server *s) {
+    for (size_t i = 0; i < s->options.n_listens; i++) {
+        if (s->listens[i].fd >= 0)
+            close(s->listens[i].fd);
+        s->listens[i].fd = -1;
+    }
+}
+
+/* The last loop that stops closes the sockets: who comes then is refused at once, and can go
+ * elsewhere, where the kernel would else take connections that nobody answers. */
 static void stop_listening(struct server_loop *self) {
     for (size_t i = 0; i < self->server->options.n_listens; i++)
         if (self->accepts[i].watch.ready)
             loop_watch_remove(self->loop, &self->accepts[i].watch);
     memset(self->accepts, 0, sizeof self->accepts);
+    if (atomic_fetch_sub(&self->server->n_listening, 1) == 1)
+        close_listens(self->server);
 }
 
 static void run_loop(void *arg) {
@@ -205,6 +217,7 @@ status server_start(struct server **out, const struct server_options *o, struct 
     TRY(open_listens(s, o, err));
     for (int i = 0; i < s->n_loops; i++)
         TRY(start_loop(s, i, err));
+    atomic_store(&s->n_listening, s->n_loops);
     for (int i = 0; i < s->n_loops; i++) {
         char name[16];
         snprintf(name, sizeof name, "net-%d", i);
@@ -229,14 +242,6 @@ struct loop *server_loop(const struct server *s, int index) {
 
 size_t server_n_connections(const struct server *s) {
     return atomic_load(&s->n_connections);
-}
-
-static void close_listens(struct server *s) {
-    for (size_t i = 0; i < s->options.n_listens; i++) {
-        if (s->listens[i].fd >= 0)
-            close(s->listens[i].fd);
-        s->listens[i].fd = -1;
-    }
 }
 
 void server_drain(struct server *s, int64_t timeout_ms) {

@@ -57,7 +57,8 @@ struct server {
     atomic_size_t n_connections;
     atomic_size_t bodies_size; /* capacity of all collected bodies */
     int64_t drain_timeout_ms;
-    atomic_bool is_over; /* draining, or drained */
+    atomic_bool is_over;     /* draining, or drained */
+    _Atomic int n_listening; /* loops that watch the listeners */
 };
 
 typedef enum connection_state {

@@ -352,11 +352,11 @@ TEST(server_drain_finishes_exchanges_and_closes_idle_connections) {
     hear_the_end(idle);
     usleep(50000); /* the other loop has begun to drain, too */
     int late = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(late, &server_address(s, 0)->sa.any, server_address(s, 0)->size) != 0);
     exchange_post(held, hello);
     hear(busy, "Connection: close\r\n\r\nhello");
     hear_the_end(busy);
     thread_join(t);
-    CHECK(connect(late, &server_address(s, 0)->sa.any, server_address(s, 0)->size) != 0);
     close(late);
     close(idle);
     close(busy);
