@@ -59,6 +59,7 @@ static bool queue_options_of(const model_config *c, struct queue_options *out) {
         return false;
     const Inference__ModelDynamicBatching *d = c->dynamic_batching;
     out->is_batching = true;
+    out->keeps_order = d->preserve_ordering;
     uint64_t delay_max_us = (uint64_t)INT64_MAX / NS_PER_US / 2;
     uint64_t delay_us = d->max_queue_delay_microseconds;
     out->delay_ns = (int64_t)(delay_us < delay_max_us ? delay_us : delay_max_us) * NS_PER_US;

@@ -126,7 +126,8 @@ struct infer_batch {
     int64_t n_elements; /* sum of n_batch */
     const struct clock *clock;
     int64_t start_ns, input_end_ns, output_start_ns;
-    size_t n_answered; /* the scheduler's */
+    size_t n_answered; /* the scheduler's, as is its place among the model's batches */
+    uint64_t turn;
 };
 
 /* Sends a response on its way; after the one that is_last the request is not the caller's. */

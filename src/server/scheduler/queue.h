@@ -1,6 +1,6 @@
 /* queue.h - the requests that wait for one model version, and which of them run together next.
  *
- * Triton's dynamic batcher (triton.md 1.6, steps 1-9, and 1.7) as a function of the queue and the
+ * Triton's dynamic batcher with its priorities and queue policies as a function of the queue and the
  * time, evaluated when an instance is free: what Triton has already bound to a batch ahead of an
  * instance does not exist here. No threads, no clock: the scheduler owns it under its lock. */
 #ifndef SERVER_SCHEDULER_QUEUE_H
@@ -25,6 +25,7 @@ struct queue_policy {
 
 struct queue_options {
     bool is_batching; /* false: Triton's default scheduler, one request a batch, first come */
+    bool keeps_order; /* answers leave in the order of the requests, whatever instance ran them */
     int64_t max_batch_size;
     int64_t preferred[QUEUE_PREFERRED_MAX]; /* ascending */
     size_t n_preferred;

@@ -11,12 +11,14 @@ struct instance {
     struct backend_instance *backend;
     pthread_t thread;
     bool has_thread;
-    bool is_busy; /* its thread or a pushing thread runs a batch on it */
+    bool is_busy;  /* its thread or a pushing thread runs a batch on it */
+    uint64_t turn; /* of that batch */
 };
 
 struct scheduler {
     struct mutex lock;
     struct cond changed; /* work came, or an instance was freed, or the end */
+    struct cond turned;  /* a batch has been answered; used when order is kept */
     const struct backend *backend;
     const struct model_spec *spec;
     const struct clock *clock;
@@ -27,6 +29,8 @@ struct scheduler {
     size_t n_in_flight;
     int64_t run_ns; /* moving average of a batch */
     size_t n_runs;
+    bool keeps_order;         /* and there is more than one instance */
+    uint64_t next_turn, turn; /* of the next batch to start; of the one that may answer */
     bool is_draining, is_ending;
     struct model_stats stats;
 };
@@ -73,6 +77,8 @@ static void tap_response(struct infer_request *r, struct infer_response *respons
     if (!response->is_last)
         return;
     mutex_lock(&s->lock);
+    while (s->keeps_order && r->batch && r->batch->turn > s->turn)
+        cond_wait(&s->turned, &s->lock); /* an earlier batch runs on another instance */
     record_locked(s, r, response);
     s->n_in_flight--;
     if (is_over_locked(s))
@@ -91,10 +97,26 @@ static void refuse_all(struct request_list *l) {
     }
 }
 
-/* Runs one batch on `i`, which the caller marked busy; no lock held. */
+static void instance_take_locked(struct scheduler *s, struct instance *i) {
+    i->is_busy = true;
+    i->turn = s->next_turn++;
+    s->n_busy++;
+}
+
+static void instance_give_locked(struct scheduler *s, struct instance *i) {
+    i->is_busy = false;
+    s->n_busy--;
+    s->turn++;
+    if (s->keeps_order)
+        cond_broadcast(&s->turned);
+    if (is_over_locked(s))
+        cond_broadcast(&s->changed);
+}
+
+/* Runs one batch on `i`, which the caller has taken; no lock held. */
 static void run_batch(struct scheduler *s, struct instance *i, struct infer_request **requests,
                       size_t n) {
-    struct infer_batch b = {.requests = requests, .n = n, .clock = s->clock};
+    struct infer_batch b = {.requests = requests, .n = n, .clock = s->clock, .turn = i->turn};
     for (size_t k = 0; k < n; k++) {
         requests[k]->batch = &b;
         b.n_elements += requests[k]->n_batch;
@@ -125,17 +147,15 @@ static void instance_thread(void *arg) {
         int64_t wake_ns = INT64_MAX;
         size_t n = i->is_busy ? 0 : pull_locked(s, batch, &wake_ns, &refused);
         if (n || refused.n) {
-            i->is_busy = n > 0;
-            s->n_busy += n > 0;
+            if (n)
+                instance_take_locked(s, i);
             mutex_unlock(&s->lock);
             refuse_all(&refused);
             if (n)
                 run_batch(s, i, batch, n);
             mutex_lock(&s->lock);
-            s->n_busy -= n > 0;
-            i->is_busy = false;
-            if (is_over_locked(s))
-                cond_broadcast(&s->changed);
+            if (n)
+                instance_give_locked(s, i);
             continue;
         }
         if (is_over_locked(s))
@@ -160,7 +180,8 @@ static struct instance *free_instance_locked(struct scheduler *s) {
 }
 
 static bool may_run_inline_locked(const struct scheduler *s) {
-    return !is_running_inline && s->n_runs >= RUNS_BEFORE_INLINE && s->run_ns < INLINE_RUN_NS_MAX;
+    return !s->keeps_order && !is_running_inline && s->n_runs >= RUNS_BEFORE_INLINE &&
+           s->run_ns < INLINE_RUN_NS_MAX;
 }
 
 /* Runs one batch on the calling thread when that is cheaper than waking another. Called with the
@@ -170,8 +191,8 @@ static void work_inline_locked(struct scheduler *s, struct instance *i) {
     struct request_list refused = {0};
     int64_t wake_ns;
     size_t n = pull_locked(s, batch, &wake_ns, &refused);
-    i->is_busy = n > 0;
-    s->n_busy += n > 0;
+    if (n)
+        instance_take_locked(s, i);
     if (n == 0 && wake_ns != INT64_MAX && s->n_sleeping)
         cond_signal(&s->changed); /* a thread that can wait for the rest of the batch */
     mutex_unlock(&s->lock);
@@ -183,11 +204,8 @@ static void work_inline_locked(struct scheduler *s, struct instance *i) {
     if (n == 0)
         return;
     mutex_lock(&s->lock);
-    s->n_busy--;
-    i->is_busy = false;
-    if (is_over_locked(s))
-        cond_broadcast(&s->changed);
-    else if (s->queue.n && s->n_sleeping)
+    instance_give_locked(s, i);
+    if (s->queue.n && s->n_sleeping)
         cond_signal(&s->changed);
     mutex_unlock(&s->lock);
 }
@@ -278,6 +296,7 @@ status scheduler_new(struct scheduler **out, const struct scheduler_options *o, 
     }
     mutex_init(&s->lock);
     cond_init(&s->changed);
+    cond_init(&s->turned);
     s->backend = o->backend;
     s->spec = o->spec;
     s->clock = o->clock;
@@ -285,6 +304,7 @@ status scheduler_new(struct scheduler **out, const struct scheduler_options *o, 
     s->queue.options = &s->queue_options;
     s->instances = instances;
     s->n_instances = o->n_instances;
+    s->keeps_order = o->queue.keeps_order && o->n_instances > 1;
     for (size_t k = 0; k < o->n_instances; k++)
         TRY(instance_start(s, &s->instances[k], o, err));
     *out = TAKE(s);
@@ -305,6 +325,7 @@ void scheduler_free(struct scheduler *s) {
         if (s->instances[k].backend)
             s->backend->instance_close(s->instances[k].backend);
     cond_done(&s->changed);
+    cond_done(&s->turned);
     mutex_done(&s->lock);
     free(s->instances);
     free(s);

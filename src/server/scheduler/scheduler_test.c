@@ -29,8 +29,14 @@ static void fake_close(struct backend_instance *i) {
 
 static _Atomic bool has_started; /* a batch is at the gate */
 
+enum { SLOW = 1000 }; /* the value of a request that waits for `may_go_on` */
+static _Atomic bool may_go_on;
+static _Atomic int n_ran;
+
 static void fake_run(struct backend_instance *i, struct infer_batch *b) {
     atomic_store(&has_started, true);
+    while (*(float *)b->requests[0]->inputs[0].data == SLOW && !atomic_load(&may_go_on))
+        usleep(50);
     mutex_lock(i->gate);
     if (b->n > largest_batch)
         largest_batch = b->n;
@@ -39,6 +45,7 @@ static void fake_run(struct backend_instance *i, struct infer_batch *b) {
     for (size_t k = 0; k < b->n; k++) {
         struct tensor t = b->requests[k]->inputs[0];
         ((float *)t.data)[0] += 1;
+        atomic_fetch_add(&n_ran, 1);
         infer_respond(b->requests[k], &(struct infer_response){.outputs = &t, .is_last = true});
     }
 }
@@ -55,12 +62,16 @@ struct call {
     struct tensor input;
     float value;
     status code;
+    int place; /* in which it was answered */
     _Atomic bool is_done;
 };
+
+static _Atomic int n_done;
 
 static void call_done(struct infer_request *r, struct infer_response *response) {
     struct call *c = r->owner;
     c->code = response->code;
+    c->place = atomic_fetch_add(&n_done, 1);
     atomic_store(&c->is_done, true);
 }
 
@@ -156,6 +167,41 @@ TEST(scheduler_answers_expired_requests_while_its_instance_is_busy) {
     mutex_unlock(&gate);
     call_wait(&calls[0]);
     CHECK_EQ(calls[0].code, STATUS_OK);
+}
+
+/* Two instances, the first of two requests is slow; true: they were answered in order. */
+static bool answers_in_order(bool keeps_order) {
+    CLEANUP(scheduler_freep) struct scheduler *s = NULL;
+    struct scheduler_options o = {.backend = &fake,
+                                  .spec = &model,
+                                  .queue = {.is_batching = true,
+                                            .keeps_order = keeps_order,
+                                            .max_batch_size = 1,
+                                            .preferred = {1},
+                                            .n_preferred = 1},
+                                  .n_instances = 2,
+                                  .clock = clock_system()};
+    CHECK_EQ(scheduler_new(&s, &o, NULL), STATUS_OK);
+    struct call slow = {.value = SLOW}, quick = {0};
+    atomic_store(&may_go_on, false);
+    atomic_store(&has_started, false);
+    call_start(&slow, s);
+    while (!atomic_load(&has_started))
+        usleep(50);
+    int n_before = atomic_load(&n_ran);
+    call_start(&quick, s);
+    while (atomic_load(&n_ran) == n_before) /* until it has run on the other instance */
+        usleep(50);
+    usleep(20000);
+    atomic_store(&may_go_on, true);
+    call_wait(&slow);
+    call_wait(&quick);
+    return slow.place < quick.place;
+}
+
+TEST(scheduler_keeps_the_order_of_answers_when_it_is_told_to) {
+    CHECK(answers_in_order(true));
+    CHECK(!answers_in_order(false));
 }
 
 TEST(scheduler_refuses_new_requests_while_it_drains) {
