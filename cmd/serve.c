@@ -1,4 +1,6 @@
 /* serve.c - `culmen serve`: the inference server, with Triton's flag names. */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,14 +22,14 @@ enum {
 };
 
 static struct {
-    struct option_list repositories, load_models, backend_config, ignored;
+    struct option_list repositories, load_models, backend_config, ignored, restricted;
     const char *http_address, *metrics_address, *vertex_address, *id, *control, *default_model;
-    const char *cache_dir;
+    const char *cache_dir, *config_name, *log_file;
     int64_t http_port, metrics_port, vertex_port, threads, http_fd, metrics_fd, poll_secs;
     int64_t exit_timeout_secs, load_threads, input_size_max, compile_timeout_secs, compile_memory;
     int64_t verbose;
     bool allow_http, allow_metrics, allow_vertex, exit_on_error, strict_readiness, access_log;
-    bool no_auto_complete, strict_config;
+    bool no_auto_complete, strict_config, has_namespaces;
 } o = {
     .id = "triton",
     .control = "none",
@@ -71,6 +73,8 @@ static const struct option options[] = {
      .help = "take config.pbtxt as it is"},
     {"strict-model-config", 0, OPTION_FLAG, &o.strict_config, NULL, .help = "the same",
      .is_hidden = true},
+    {"model-config-name", 0, OPTION_TEXT, &o.config_name, "NAME",
+     .help = "use a model's configs/NAME.pbtxt where it has one"},
     {"backend-config", 0, OPTION_LIST, &o.backend_config, "[BACKEND,]KEY=VALUE",
      .help = "default-max-batch-size=N"},
     {"exit-on-error", 0, OPTION_FLAG, &o.exit_on_error, NULL,
@@ -111,7 +115,10 @@ static const struct option options[] = {
      .help = "most memory of one compilation (default 90 % of the machine's)", .min = 1,
      .max = MEMORY_GIB_MAX},
     {"access-log", 0, OPTION_FLAG, &o.access_log, NULL, .help = "one line a request on stderr"},
+    {"log-file", 0, OPTION_TEXT, &o.log_file, "FILE", .help = "append the log to FILE"},
     {"log-verbose", 0, OPTION_INT, &o.verbose, "LEVEL", .help = "1 and more: debug messages"},
+    {"http-restricted-api", 0, OPTION_LIST, &o.restricted, "APIS:KEY=VALUE", .is_hidden = true},
+    {"model-namespacing", 0, OPTION_FLAG, &o.has_namespaces, NULL, .is_hidden = true},
     {"http-fd", 0, OPTION_INT, &o.http_fd, "FD", .help = "inherited listening socket", .min = 0,
      .max = 1 << 20, .is_hidden = true},
     {"metrics-fd", 0, OPTION_INT, &o.metrics_fd, "FD", .help = "inherited listening socket",
@@ -141,6 +148,46 @@ static bool is_given(int argc, char *const *argv, const char *name) {
             (argv[i][2 + n] == 0 || argv[i][2 + n] == '='))
             return true;
     return false;
+}
+
+static const char *const ignored_names[] = {
+#define FLAG(name) name,
+#include "serve_ignored.def"
+#undef FLAG
+};
+
+static void warn_of_ignored(int argc, char *const *argv) {
+    char names[512] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < ARRAY_LEN(ignored_names) && used < sizeof names; i++)
+        if (is_given(argc, argv, ignored_names[i]))
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s--%s", used ? "," : "",
+                                     ignored_names[i]);
+    if (used)
+        log_warn("serve", "flags without effect in this server", "flags=%s", names);
+}
+
+/* Triton's flags that would be dangerous to ignore. */
+static status refuse_missing(struct error *err) {
+    if (o.restricted.n)
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         "--http-restricted-api: this server cannot restrict its API by a header; "
+                         "without that it would be open to every client");
+    if (o.has_namespaces)
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         "--model-namespacing: this server has one name space of models");
+    return STATUS_OK;
+}
+
+static status open_log(struct error *err) {
+    if (!o.log_file)
+        return STATUS_OK;
+    int fd = open(o.log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "--log-file=%s: %s", o.log_file,
+                         strerror(errno));
+    close(fd);
+    return STATUS_OK;
 }
 
 /* "127.0.0.1" and a port, or Triton's "ipv6:[::1]", as net/address.h reads them. */
@@ -234,6 +281,7 @@ static status fill_repository(struct repository_options *r, struct error *err) {
     *r = (struct repository_options){
         .paths = o.repositories.items,
         .n_paths = o.repositories.n,
+        .config_name = o.config_name,
         .poll_interval_ms = o.poll_secs * 1000,
         .is_auto_complete_off = o.no_auto_complete || o.strict_config,
         .n_load_threads = (size_t)o.load_threads,
@@ -241,6 +289,11 @@ static status fill_repository(struct repository_options *r, struct error *err) {
                     .timeout_ms = o.compile_timeout_secs * 1000,
                     .memory_max = (uint64_t)o.compile_memory << 30},
     };
+    for (size_t i = 0; i < r->n_paths; i++)
+        if (strstr(r->paths[i], "://"))
+            return error_set(err, STATUS_UNIMPLEMENTED,
+                             "--model-repository is \"%s\": this server reads folders, not buckets",
+                             r->paths[i]);
     TRY(read_control(&r->control, err));
     TRY(read_backend_config(&r->default_max_batch_size, err));
     TRY(read_storage_uri(r, err));
@@ -369,19 +422,22 @@ int cmd_serve(int argc, char **argv) {
     bool is_triton = !strcmp(slash ? slash + 1 : argv[0], "tritonserver");
     int n_words;
     set_defaults(argc, argv);
+    warn_of_ignored(argc, argv);
     char **words = command_parse(&usage, argc, argv, &n_words);
     if (n_words > 0)
         return command_misuse(&usage, "unexpected argument \"%s\"", words[0]);
     if (o.verbose > 0)
         log_set_level(LOG_DEBUG);
-    if (o.ignored.n)
-        log_warn("serve", "flags without effect in this server", "count=%zu", o.ignored.n);
 
     static struct end end;
     struct error err = {0};
     struct serve_options s;
     struct serve *serve = NULL;
-    status code = end_watch(&end, &err);
+    status code = open_log(&err);
+    if (code == STATUS_OK)
+        code = refuse_missing(&err);
+    if (code == STATUS_OK)
+        code = end_watch(&end, &err);
     if (code == STATUS_OK)
         code = fill(&s, is_triton, &err);
     if (code == STATUS_OK)

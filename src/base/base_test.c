@@ -121,6 +121,9 @@ TEST(options_parse_values_and_leave_words) {
     CHECK_EQ(list.n, 2);
     CHECK_EQ(n_words, 2);
     CHECK_STR(argv[1], "-z");
+    char off[] = "--flag", no[] = "False", other[] = "word", *more[] = {off, no, other};
+    CHECK_EQ(options_parse(table, 4, 3, more, &n_words, &help, &err), STATUS_OK);
+    CHECK(!flag && n_words == 1);
     char typo[] = "--prot=1", *typos[] = {typo};
     CHECK_EQ(options_parse(table, 4, 1, typos, &n_words, &help, &err), STATUS_INVALID_ARGUMENT);
     CHECK_STR(err.text, "unknown option \"--prot\"; did you mean \"--port\"?");

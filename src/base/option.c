@@ -88,6 +88,10 @@ static status set_value(const struct option *o, const char *text, struct error *
     return STATUS_OK;
 }
 
+static bool is_bool_word(const char *text) {
+    return !strcasecmp(text, "true") || !strcasecmp(text, "false");
+}
+
 static const struct option *find_option(const struct option *table, size_t n, const char *word,
                                         size_t length) {
     for (size_t i = 0; i < n; i++)
@@ -128,6 +132,8 @@ static status parse_option(const struct option *table, size_t n, int argc, char 
             return error_set(err, STATUS_INVALID_ARGUMENT, "unknown option \"%s\"", word);
         value = word[2] ? word + 2 : NULL;
     }
+    if (!value && o->kind == OPTION_FLAG && *at + 1 < argc && is_bool_word(argv[*at + 1]))
+        value = argv[++*at];
     if (!value && o->kind != OPTION_FLAG) {
         if (*at + 1 >= argc)
             return error_set(err, STATUS_INVALID_ARGUMENT, "--%s wants a value: --%s=%s", o->name,

@@ -7,7 +7,8 @@
  *     };
  *
  * Accepts --name=value, --name value, -o value, -ovalue, and `--`. A flag takes no value,
- * or =true/=false/=1/=0. An unknown name is an error that names the nearest known one. */
+ * or =true/=false/=1/=0, or true or false as the next word. An unknown name is an error that
+ * names the nearest known one. */
 #ifndef BASE_OPTION_H
 #define BASE_OPTION_H
 

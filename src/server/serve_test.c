@@ -271,6 +271,20 @@ TEST(serve_refuses_configurations_that_cannot_be) {
          "different size for dims and reshape"},
         {"output { name: \"y\" data_type: TYPE_FP32 dims: [ 1 ] }", "has no input"},
         {"nonsense: 1", "nonsense"},
+        {"platform: \"onnxruntime_onnx\" backend: \"python\"", "unexpected 'platform'"},
+        {"input { name: \"x\" data_type: TYPE_FP32 dims: [ 4 ] is_shape_tensor: true }",
+         "TensorRT"},
+        {"input { name: \"x\" is_non_linear_format_io: true }", "TensorRT"},
+        {"instance_group { profile: \"1\" }", "TensorRT"},
+        {"model_operations { op_library_filename: \"x.so\" }", "foreign code"},
+        {"model_repository_agents { agents { name: \"x\" } }", "foreign code"},
+        {"runtime: \"libx.so\"", "foreign code"},
+        {"max_batch_size: 8 dynamic_batching { preserve_ordering: true default_queue_policy { "
+         "timeout_action: DELAY } }",
+         "preserve_ordering"},
+        {"input [ { name: \"x\" data_type: TYPE_FP32 dims: [ 4 ] }, { name: \"x\" data_type: "
+         "TYPE_FP32 dims: [ 4 ] } ] output { name: \"y\" data_type: TYPE_FP32 dims: [ 4 ] }",
+         "input 'x' twice"},
         {"input { name: \"x\" data_type: TYPE_FP32 dims: [ 4 ] } output { name: \"y\" data_type: "
          "TYPE_FP32 dims: [ 4 ] } model_warmup { name: \"w\" batch_size: 1 inputs { key: \"z\" "
          "value { data_type: TYPE_FP32 dims: [ 4 ] zero_data: true } } }",

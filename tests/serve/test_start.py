@@ -79,10 +79,47 @@ def test_a_typo_in_the_configuration_is_named_with_its_place(start_serve, models
     ([], "--model-repository must be specified"),
     (["--model-repository=.", "--load-model=x"], "requires setting '--model-control-mode=explicit'"),
     (["--model-repository=.", "--model-control-mode=maybe"], "maybe"),
+    (["--model-repository=s3://bucket/models"], "folders, not buckets"),
+    (["--model-repository=.", "--http-restricted-api=inference:key=value"], "cannot restrict its API"),
+    (["--model-repository=.", "--model-namespacing=true"], "one name space"),
 ])
 def test_bad_command_lines_are_refused(start_serve, args, text):
     code, log = ended(start_serve(*args))
     assert code == 1 and text in log
+
+
+def test_a_usual_triton_command_line_needs_no_edit(start_serve, models):
+    server = start_serve(f"--model-repository={models}", "--log-verbose", "1", "--strict-model-config", "false",
+                         "--exit-on-error", "false", "--allow-grpc=true", "--grpc-port", "8001",
+                         "--min-supported-compute-capability=6.0", "--pinned-memory-pool-byte-size=1000",
+                         "--cache-config=local,size=1000", "--grpc-keepalive-time=7200000").wait()
+    assert server.call("/v2/models/one/ready")[0] == 200
+    assert ("flags without effect" in server.log() and "--grpc-port" in server.log()
+            and "--cache-config" in server.log() and "--log-verbose" not in server.log())
+
+
+def test_fields_without_effect_are_named(start_serve, models):
+    (models / "one/config.pbtxt").write_text('optimization { graph { level: 1 } } parameters { key: "a" value { } }')
+    server = start_serve(f"--model-repository={models}").wait()
+    assert "fields=optimization.graph,parameters.a" in server.log()
+
+
+def test_a_named_configuration_goes_before_config_pbtxt(start_serve, models):
+    (models / "one/configs").mkdir()
+    (models / "one/configs/small.pbtxt").write_text("max_batch_size: 2")
+    twins.put(models, "two", 1, twins.identity([("x", "y", FLOAT, ["batch", 4])]))
+    server = start_serve(f"--model-repository={models}", "--model-config-name=small").wait()
+    sizes = [json.loads(server.call(f"/v2/models/{m}/config")[2])["max_batch_size"] for m in ("one", "two")]
+    assert sizes == [2, 4]
+
+
+def test_the_log_may_go_to_a_file(start_serve, models, tmp_path):
+    log = tmp_path / "log"
+    server = start_serve(f"--model-repository={models}", f"--log-file={log}")
+    end = time.time() + 20
+    while time.time() < end and not (log.exists() and "service=metrics" in log.read_text()):
+        time.sleep(0.02)
+    assert "| one   | 1       | READY  |" in log.read_text() and server.log() == ""
 
 
 def test_an_empty_repository_is_ready(start_serve, tmp_path):

@@ -147,6 +147,11 @@ status config_check_io(const model_config *c, struct error *err) {
     for (size_t i = 0; i < c->n_input; i++) {
         struct io_view v = input_view(c->input[i]);
         TRY(check_one(c, &v, "input", err));
+        for (size_t k = 0; k < i; k++)
+            if (!strcmp(c->input[k]->name, v.name))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "model configuration of '%s' has input '%s' twice", c->name,
+                                 v.name);
     }
     for (size_t i = 0; i < c->n_output; i++) {
         struct io_view v = output_view(c->output[i]);

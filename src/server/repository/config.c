@@ -72,6 +72,9 @@ status config_fill(struct arena *a, model_config *c, const char *folder_name,
             if (access(path, F_OK) == 0)
                 known = &known_backends[i];
         }
+    if (!known && has(c->platform) && !has(c->backend))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "unexpected platform type '%s' for %s",
+                         c->platform, c->name);
     if (!known && !has(c->backend))
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "Invalid model name: Could not determine backend for model '%s' with no "
@@ -82,6 +85,11 @@ status config_fill(struct arena *a, model_config *c, const char *folder_name,
         return STATUS_OK; /* an unknown backend fails when it is looked up */
     if (!has(c->backend))
         c->backend = text_in(a, known->backend);
+    const struct known_backend *other = has(c->platform) ? known_by_platform(c->platform) : NULL;
+    if (other && strcmp(other->backend, known->backend) != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "unexpected 'platform' and 'backend' pair, got:%s, %s", c->platform,
+                         c->backend);
     if (!has(c->platform))
         c->platform = text_in(a, known->platform);
     if (!has(c->default_model_filename))
@@ -162,6 +170,10 @@ void config_normalize(struct arena *a, model_config *c) {
     normalize_groups(a, c);
 }
 
+static bool delays(const Inference__ModelQueuePolicy *p) {
+    return p && p->timeout_action == INFERENCE__MODEL_QUEUE_POLICY__TIMEOUT_ACTION__DELAY;
+}
+
 static status check_priorities(const model_config *c, const Inference__ModelDynamicBatching *d,
                                struct error *err) {
     if (d->priority_levels > 64)
@@ -177,6 +189,14 @@ static status check_priorities(const model_config *c, const Inference__ModelDyna
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "Only one priority level is allowed when 'preserve_ordering' is true "
                          "for %s",
+                         c->name);
+    bool has_delay = delays(d->default_queue_policy);
+    for (size_t i = 0; i < d->n_priority_queue_policy; i++)
+        has_delay = has_delay || delays(d->priority_queue_policy[i]->value);
+    if (d->preserve_ordering && has_delay)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "Queue policy can not have DELAY as timeout action when "
+                         "'preserve_ordering' is true for %s",
                          c->name);
     for (size_t i = 0; i < d->n_priority_queue_policy; i++) {
         uint64_t level = d->priority_queue_policy[i]->key;
@@ -261,7 +281,8 @@ status config_check(const model_config *c, struct error *err) {
                              "does not take",
                              c->input[i]->name, c->name, c->backend);
     TRY(check_batching(c, err));
-    return check_groups(c, err);
+    TRY(check_groups(c, err));
+    return config_check_effects(c, err);
 }
 
 size_t config_n_instances(const model_config *c) {

@@ -1,6 +1,6 @@
 /* config.h - config.pbtxt from the file to what the server acts on: defaults, rules, auto-complete.
  *
- * Source: Triton's model configuration (triton.md 1.1-1.6). A configuration and everything in it
+ * Source: Triton's model_config.proto and its model configuration pages. A configuration and everything in it
  * lives in one arena. The order is read, fill, normalize, complete, normalize, check. */
 #ifndef SERVER_REPOSITORY_CONFIG_H
 #define SERVER_REPOSITORY_CONFIG_H
@@ -31,6 +31,13 @@ void config_normalize(struct arena *a, model_config *c);
 
 /* Structure that holds whatever the model file says. INVALID_ARGUMENT. */
 NODISCARD status config_check(const model_config *c, struct error *err);
+
+/* Refuses what this server cannot do and must not ignore: fields that only TensorRT has, and
+ * foreign code. INVALID_ARGUMENT, UNIMPLEMENTED. */
+NODISCARD status config_check_effects(const model_config *c, struct error *err);
+
+/* The names of fields that are set and change nothing here, with commas; false: there are none. */
+bool config_list_unused(const model_config *c, char *text, size_t size);
 
 /* Inputs and outputs are there and whole: after auto-complete. INVALID_ARGUMENT. */
 NODISCARD status config_check_io(const model_config *c, struct error *err);

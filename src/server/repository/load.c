@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "server/repository/repository.h"
@@ -87,14 +88,23 @@ static size_t apply_policy(const Inference__ModelVersionPolicy *p, int64_t *all,
     return kept;
 }
 
-static status read_config(struct arena *a, const char *folder, const char *name, str config_json,
-                          const char *version_dir, model_config **out, struct error *err) {
-    if (config_json.n) {
-        TRY(config_read_json(a, config_json, out, err));
-    } else {
-        str path = str_format(a, "%s/config.pbtxt", folder);
-        TRY(config_read(a, path.p, out, err));
+/* The file of a model's configuration; there need not be one. */
+static str config_path(const struct repository_options *o, struct arena *a, const char *folder) {
+    if (o->config_name) {
+        str chosen = str_format(a, "%s/configs/%s.pbtxt", folder, o->config_name);
+        if (access(chosen.p, F_OK) == 0)
+            return chosen;
     }
+    return str_format(a, "%s/config.pbtxt", folder);
+}
+
+static status read_config(const struct repository_options *o, struct arena *a, const char *folder,
+                          const char *name, str config_json, const char *version_dir,
+                          model_config **out, struct error *err) {
+    if (config_json.n)
+        TRY(config_read_json(a, config_json, out, err));
+    else
+        TRY(config_read(a, config_path(o, a, folder).p, out, err));
     TRY(config_fill(a, *out, name, version_dir, err));
     config_normalize(a, *out);
     return config_check(*out, err);
@@ -118,7 +128,8 @@ status model_versions_find(const struct repository_options *o, const char *folde
             version_dir = candidate;
     }
     model_config *c;
-    TRY(read_config(a, folder, name, config_json, version_dir.n ? version_dir.p : NULL, &c, err));
+    TRY(read_config(o, a, folder, name, config_json, version_dir.n ? version_dir.p : NULL, &c,
+                    err));
     *n = apply_policy(c->version_policy, *out, *n);
     if (*n == 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -202,7 +213,7 @@ static status load(const struct repository_options *o, struct model_version *v, 
                    const char *name, int64_t version, str config_json, struct error *err) {
     model_config *c;
     str version_dir = version_folder(o, folder, version, &v->arena);
-    TRY(read_config(&v->arena, folder, name, config_json, version_dir.p, &c, err));
+    TRY(read_config(o, &v->arena, folder, name, config_json, version_dir.p, &c, err));
     TRY(open_backend(o, v, c, version_dir.p, err));
     struct backend_signature s = {0};
     bool is_described = v->backend->describe != NULL;
@@ -216,6 +227,10 @@ static status load(const struct repository_options *o, struct model_version *v, 
     if (is_described)
         TRY(config_match(c, &s, err));
     TRY(config_spec(&v->arena, c, folder, version, &v->spec, err));
+    char unused[512];
+    if (config_list_unused(c, unused, sizeof unused))
+        log_warn("repository", "fields of the configuration without effect in this server",
+                 "model=%s version=%" PRId64 " fields=%s", name, version, unused);
     CLEANUP(buffer_done) struct buffer json = {0};
     TRY(config_write_json(c, &json, err));
     v->config_json = str_copy(&v->arena, buffer_str(&json));

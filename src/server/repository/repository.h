@@ -60,6 +60,7 @@ struct repository_options {
     model_control control;
     int64_t poll_interval_ms;
     bool is_auto_complete_off;
+    const char *config_name; /* configs/NAME.pbtxt is read where there is one; may be NULL */
     int64_t default_max_batch_size;
     size_t n_load_threads;
     struct compile_limits compile;
