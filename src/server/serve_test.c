@@ -279,6 +279,7 @@ TEST(serve_refuses_configurations_that_cannot_be) {
         {"model_operations { op_library_filename: \"x.so\" }", "foreign code"},
         {"model_repository_agents { agents { name: \"x\" } }", "foreign code"},
         {"runtime: \"libx.so\"", "foreign code"},
+        {"metric_tags { key: \"a-b\" value: \"c\" }", "to be a label"},
         {"max_batch_size: 8 dynamic_batching { preserve_ordering: true default_queue_policy { "
          "timeout_action: DELAY } }",
          "preserve_ordering"},

@@ -4,7 +4,7 @@ import re
 TRITON = """nv_inference_request_success nv_inference_request_failure nv_inference_count nv_inference_exec_count
 nv_inference_request_duration_us nv_inference_queue_duration_us nv_inference_compute_input_duration_us
 nv_inference_compute_infer_duration_us nv_inference_compute_output_duration_us
-nv_inference_pending_request_count nv_cpu_utilization nv_cpu_memory_total_bytes nv_cpu_memory_used_bytes""".split()
+nv_inference_pending_request_count nv_model_load_duration_secs nv_cpu_utilization nv_cpu_memory_total_bytes nv_cpu_memory_used_bytes""".split()
 SAMPLE = re.compile(r'^([a-zA-Z_:][\w:]*)(\{(?:\w+="(?:[^"\\\n]|\\.)*",?)*\})? (\S+)$')
 
 

@@ -85,3 +85,22 @@ def test_errors_are_tritons(client, call, text):
     with pytest.raises(httpclient.InferenceServerException if hasattr(httpclient, "InferenceServerException") else Exception,
                        match=text.replace("/", ".")):
         call(client)
+
+
+def test_texts_pass_also_when_many_wait(start_serve, tmp_path):
+    import twins
+    from onnx_writer import STRING
+    twins.put(tmp_path / "models", "texts", 1, twins.identity([("x", "y", STRING, ["batch", "n"])]))
+    server = start_serve(f"--model-repository={tmp_path / 'models'}").wait()
+    with httpclient.InferenceServerClient(server.address(), concurrency=8) as client:
+        calls = []
+        for i in range(64):
+            texts = np.array([[b"", b"\x00\xff" * i, "h\u00e9".encode()]], dtype=object)
+            tensor = httpclient.InferInput("x", [1, 3], "BYTES")
+            tensor.set_data_from_numpy(texts)
+            calls.append((texts, client.async_infer("texts", [tensor])))
+        for texts, call in calls:
+            assert (call.get_result().as_numpy("y") == texts).all()
+        tensor.set_data_from_numpy(np.array([["a", "", "\u00e9\n"]], dtype=object), binary_data=False)
+        result = client.infer("texts", [tensor], outputs=[httpclient.InferRequestedOutput("y", binary_data=False)])
+        assert result.as_numpy("y").tolist() == [["a", "", "\u00e9\n"]]

@@ -235,7 +235,10 @@ static size_t aligned(size_t n) {
     return (n + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
 }
 
+/* The size of an output follows from the inputs' dims; that of texts never does. */
 static bool is_known(const struct tensor *t) {
+    if (t->dtype == DTYPE_BYTES)
+        return false;
     for (size_t d = 0; d < t->rank; d++)
         if (t->dims[d] < 0)
             return false;
@@ -292,7 +295,7 @@ static status slice_output(const struct backend_instance *i, const struct infer_
                                               t->dims + lead, out->dims + lead));
     out->size = t->size;
     out->data = t->data;
-    if (lead) {
+    if (lead && n_batch != b->n_elements) {
         size_t stride = t->size / (size_t)b->n_elements;
         out->dims[0] = n_batch;
         out->size = stride * (size_t)n_batch;

@@ -16,6 +16,7 @@ struct scrape {
     size_t n;
     const str *labels; /* [n]: without braces */
     const struct model_stats *stats;
+    const int64_t *load_ns;
 };
 
 struct machine {
@@ -92,6 +93,13 @@ static void put_batches(struct scrape *p, const char *name, const char *help) {
     }
 }
 
+static void put_loads(struct scrape *p, const char *name, const char *help) {
+    put_head(p, name, "gauge", help);
+    for (size_t i = 0; i < p->n; i++)
+        put(p, "%s{%.*s} %.9g\n", name, STR_ARG(p->labels[i]),
+            (double)p->load_ns[i] / (double)NS_PER_S);
+}
+
 static void put_all(struct scrape *p, const struct machine *machine) {
 #define METRIC(name, type, help, value)                                                            \
     put_head(p, name, type, help);                                                                 \
@@ -102,6 +110,7 @@ static void put_all(struct scrape *p, const struct machine *machine) {
 #define FAILURES(name, help)      put_failures(p, name, help);
 #define LATENCY(name, help, part) put_latency(p, name, help, part);
 #define BATCHES(name, help)       put_batches(p, name, help);
+#define LOADS(name, help)         put_loads(p, name, help);
 #define MACHINE(name, help, value)                                                                 \
     put_head(p, name, "gauge", help);                                                              \
     put(p, name " %.17g\n", value);
@@ -110,6 +119,7 @@ static void put_all(struct scrape *p, const struct machine *machine) {
 #undef FAILURES
 #undef LATENCY
 #undef BATCHES
+#undef LOADS
 #undef MACHINE
 }
 
@@ -131,7 +141,7 @@ static void append_label(struct buffer *b, const char *prefix, str name, str val
 
 /* _tag="..",model="..",version="..": alphabetical, as Triton has them. */
 static str labels_of(const struct model_version *v, struct arena *a) {
-    CLEANUP(buffer_done) struct buffer b = {.size_max = 4096};
+    CLEANUP(buffer_done) struct buffer b = {.size_max = 16384};
     for (size_t i = 0; i < v->config->n_metric_tags; i++)
         append_label(&b, "_", str_from_c(v->config->metric_tags[i]->key),
                      str_from_c(v->config->metric_tags[i]->value));
@@ -200,13 +210,19 @@ void service_handle_metrics(void *arg, struct exchange *x) {
     size_t n = repository_list(s->repository, (str){0}, &x->arena, &versions);
     str *labels = arena_array(&x->arena, str, n + 1);
     struct model_stats *stats = arena_array(&x->arena, struct model_stats, n + 1);
+    int64_t *load_ns = arena_array(&x->arena, int64_t, n + 1);
     for (size_t i = 0; i < n; i++) {
+        load_ns[i] = versions[i]->load_ns;
         scheduler_read_stats(versions[i]->scheduler, &stats[i]);
         labels[i] = labels_of(versions[i], &x->arena);
         model_version_unref(versions[i]);
     }
-    struct scrape p = {
-        .out = service_scratch(x), .err = &err, .n = n, .labels = labels, .stats = stats};
+    struct scrape p = {.out = service_scratch(x),
+                       .err = &err,
+                       .n = n,
+                       .labels = labels,
+                       .stats = stats,
+                       .load_ns = load_ns};
     struct machine machine;
     read_machine(&machine);
     put_all(&p, &machine);

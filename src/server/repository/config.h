@@ -11,7 +11,10 @@
 
 typedef Inference__ModelConfig model_config;
 
-enum { CONFIG_SIZE_MAX = 1024 * 1024 };
+enum {
+    CONFIG_SIZE_MAX = 1024 * 1024,
+    METRIC_TAGS_SIZE_MAX = 1024 /* keys and values of a model */
+};
 
 /* Reads a config.pbtxt; no file is an empty configuration. INVALID_ARGUMENT names file, line and
  * column. */

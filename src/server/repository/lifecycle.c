@@ -54,12 +54,13 @@ static void load_slot(struct repository *r, const struct model *m, str config_js
         return;
     }
     slot->version->repository = r;
+    slot->version->load_ns = clock_now(clock_system()) - start_ns;
     slot->state = MODEL_STATE_READY;
     mutex_lock(&r->lock);
     r->n_versions++;
     mutex_unlock(&r->lock);
     log_info("repository", "successfully loaded", "model=%s version=%" PRId64 " ms=%" PRId64,
-             m->name, slot->number, (clock_now(clock_system()) - start_ns) / NS_PER_MS);
+             m->name, slot->number, slot->version->load_ns / NS_PER_MS);
 }
 
 /* False: something of it failed; *text (PATH_MAX) says what. */

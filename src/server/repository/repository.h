@@ -21,6 +21,7 @@ struct model_version {
     const struct backend *backend;
     struct backend_model *backend_model;
     struct scheduler *scheduler; /* the hooks' */
+    int64_t load_ns;             /* how long loading took */
 
     /* The repository's. */
     struct repository *repository;

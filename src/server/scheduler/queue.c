@@ -124,12 +124,13 @@ static void cursor_next(const struct queue *q, struct cursor *c) {
 }
 
 /* Requests may share a batch when they have the same inputs, and inputs of variable shape that
- * are not ragged have the same dims past the batch dimension. */
+ * are not ragged have the same dims past the batch dimension. Texts run alone: the size of an
+ * element says nothing of the next one's. */
 static bool can_join(const struct infer_request *a, const struct infer_request *b) {
     const struct model_spec *m = a->model;
     for (size_t i = 0; i < m->n_inputs; i++) {
         const struct tensor *x = &a->inputs[i], *y = &b->inputs[i];
-        if ((x->dtype == DTYPE_NONE) != (y->dtype == DTYPE_NONE))
+        if ((x->dtype == DTYPE_NONE) != (y->dtype == DTYPE_NONE) || x->dtype == DTYPE_BYTES)
             return false;
         if (x->dtype == DTYPE_NONE || m->inputs[i].allows_ragged)
             continue;
