@@ -199,7 +199,8 @@ static bool read_element(struct filler *f) {
         good = read_integer(f);
     if (!good)
         return false;
-    f->to += f->width;
+    if (f->to) /* strings go elsewhere */
+        f->to += f->width;
     f->n++;
     return true;
 }
