@@ -8,7 +8,15 @@
 #include "plan/write.h"
 #include "support/test.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef __has_feature /* clang's way to say it, and gcc's from 14 on */
+#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+#if SANITIZED
 
 TEST(session_run_allocates_nothing_in_the_steady_state) {
     test_skip("malloc is the sanitizer's");

@@ -201,7 +201,8 @@ TEST(store_watch_says_when_it_fell_behind_the_history) {
 
 TEST(store_refuses_a_second_process) {
     const char *path = temp_path();
-    CLEANUP(store_closep) struct store *s = open_ok(path);
+    CLEANUP(store_closep) struct store *first = open_ok(path);
+    CHECK(first != NULL);
     pid_t pid = fork();
     if (pid == 0) {
         struct store *second = NULL;

@@ -141,9 +141,9 @@ TEST(scheduler_runs_cheap_models_on_the_pushing_thread) {
 }
 
 TEST(scheduler_answers_expired_requests_while_its_instance_is_busy) {
-    CLEANUP(scheduler_freep) struct scheduler *s = NULL;
-    struct fake_clock clock;
+    struct fake_clock clock; /* lives longer than the scheduler that reads it */
     fake_clock_init(&clock, NS_PER_S);
+    CLEANUP(scheduler_freep) struct scheduler *s = NULL;
     struct scheduler_options o = {.backend = &fake,
                                   .spec = &model,
                                   .queue = {.is_batching = true,
