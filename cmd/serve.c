@@ -102,7 +102,8 @@ static const struct option options[] = {
      .max = 65535},
     {"allow-vertex-ai", 0, OPTION_FLAG, &o.allow_vertex, NULL,
      .help =
-         "serve Vertex AI's container contract (default: when AIP_HTTP_PORT or AIP_MODE is set)"},
+         "serve Vertex AI's container contract (default: when AIP_HTTP_PORT is set, or AIP_MODE "
+         "is PREDICTION)"},
     {"vertex-ai-port", 0, OPTION_INT, &o.vertex_port, "PORT",
      .help = "default AIP_HTTP_PORT, or 8080", .min = 0, .max = 65535},
     {"vertex-ai-default-model", 0, OPTION_TEXT, &o.default_model, "NAME",
@@ -148,6 +149,12 @@ static bool is_given(int argc, char *const *argv, const char *name) {
             (argv[i][2 + n] == 0 || argv[i][2 + n] == '='))
             return true;
     return false;
+}
+
+/* Started as a container of Vertex AI's; other values of AIP_MODE mean nothing. */
+static bool has_vertex_environment(void) {
+    const char *mode = getenv("AIP_MODE");
+    return getenv("AIP_HTTP_PORT") || (mode && !strcmp(mode, "PREDICTION"));
 }
 
 static const char *const ignored_names[] = {
@@ -333,7 +340,7 @@ static status vertex_port(int64_t *out, struct error *err) {
 
 static status fill(struct serve_options *s, bool is_triton, struct error *err) {
     static char http[PORTS_TEXT_SIZE], metrics[PORTS_TEXT_SIZE], vertex[PORTS_TEXT_SIZE];
-    bool has_aip = getenv("AIP_HTTP_PORT") || getenv("AIP_MODE");
+    bool has_aip = has_vertex_environment();
     const char *address = o.http_address         ? o.http_address
                           : is_triton || has_aip ? "0.0.0.0"
                                                  : "127.0.0.1";
@@ -365,7 +372,7 @@ static status fill(struct serve_options *s, bool is_triton, struct error *err) {
 
 /* What is on unless said otherwise depends on how and where the program was started. */
 static void set_defaults(int argc, char *const *argv) {
-    bool has_aip = getenv("AIP_HTTP_PORT") || getenv("AIP_MODE");
+    bool has_aip = has_vertex_environment();
     bool is_inherited = is_given(argc, argv, "http-fd");
     o.allow_http = !has_aip || is_given(argc, argv, "http-port");
     o.allow_metrics = !is_inherited;

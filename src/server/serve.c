@@ -217,6 +217,16 @@ static void log_started(const struct serve *s, const struct server_listen *liste
     }
 }
 
+/* With explicit loading and polling the model may come later. */
+static status check_vertex(struct serve *s, const struct serve_options *o, struct error *err) {
+    struct error inner = {0};
+    if (!o->vertex.address || o->repository.control != MODEL_CONTROL_NONE ||
+        service_check_vertex(&s->service, &inner) == STATUS_OK)
+        return STATUS_OK;
+    return error_set(err, STATUS_INVALID_ARGUMENT,
+                     "failed to start Vertex AI service: Invalid argument - %s", inner.text);
+}
+
 static status listen_all(struct serve *s, const struct serve_options *o, struct error *err) {
     struct server_listen listens[SERVER_LISTENS_MAX];
     size_t n = 0;
@@ -292,6 +302,8 @@ status serve_start(struct serve **out, const struct serve_options *o, struct err
     s->has_ticker = code == STATUS_OK;
     if (code == STATUS_OK)
         code = load_models(s, o, err);
+    if (code == STATUS_OK)
+        code = check_vertex(s, o, err);
     if (code == STATUS_OK)
         code = listen_all(s, o, err);
     if (code != STATUS_OK) {

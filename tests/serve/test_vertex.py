@@ -1,4 +1,5 @@
 """Vertex AI's container contract: AIP_* in the environment, instances in, predictions out."""
+import gzip
 import json
 import shutil
 import struct
@@ -55,6 +56,21 @@ def test_many_instances_are_one_request(container):
     assert predict(container(ONE), {"instances": instances}) == (200, {"predictions": instances})
 
 
+@pytest.mark.parametrize("n", [129, 1000])
+def test_more_instances_than_a_batch_takes_are_run_in_several(container, n):
+    server = container(TWO)
+    instances = [{"a": [i, 1], "b": [-i]} for i in range(n)]
+    status, answer = predict(server, {"instances": instances})
+    assert status == 200 and answer["predictions"] == [{"p": i["a"], "q": i["b"]} for i in instances]
+
+
+def test_a_packed_body_may_hold_instances(container):
+    server = container(ONE)
+    body = gzip.compress(json.dumps({"instances": [[1, 2, 3]]}).encode())
+    assert predict(server, body, {"Content-Encoding": "gzip"}) == (200, {"predictions": [[1, 2, 3]]})
+    assert predict(server, body[:-9], {"Content-Encoding": "gzip"})[0] == 400
+
+
 def test_several_inputs_take_objects_by_name(container):
     server = container(TWO)
     instances = [{"a": [1, 2], "b": [3]}, {"b": 5, "a": [4, 6]}]
@@ -74,6 +90,7 @@ def test_several_inputs_take_objects_by_name(container):
     ({"instances": [{"z": 1}]}, '"z", which is no input'),
     ({"instance": [[1, 2, 3]]}, 'neither "instances"'),
     ([], "no JSON object"),
+    (b'{"instances": [[1, 2, 3]], "instances": [[1, 2, 3]]}', "twice"),
 ])
 def test_bad_instances_are_invalid_arguments(container, body, text):
     status, answer = predict(container(ONE), body)
@@ -97,12 +114,30 @@ def test_redirect_header_leads_to_v2(container):
     assert predict(server, {}, {redirect: "v2/models/model"})[1]["inputs"][0]["name"] == "x"
     assert predict(server, {}, {redirect: "v2/logging"})[0] == 400
     assert predict(server, {}, {redirect: "v2/models/nope"})[0] == 404
+    status, _, body = server.call("/predict", b"", {redirect: "metrics"}, service="vertex")
+    assert status == 200 and b"nv_inference_count" in body
 
 
 def test_storage_uri_may_be_a_repository(start_serve, tmp_path):
     twins.put(tmp_path / "models", "only", 1, ONE)
     server = start_serve(env={**ROUTES, "AIP_STORAGE_URI": str(tmp_path / "models")}).wait()
     assert predict(server, {"instances": [[1, 2, 3]]})[0] == 200
+
+
+def test_the_model_to_ask_must_be_clear_at_the_start(start_serve, tmp_path):
+    for name in ("one", "two"):
+        twins.put(tmp_path / "models", name, 1, ONE)
+    env = {**ROUTES, "AIP_STORAGE_URI": str(tmp_path / "models")}
+    for args, text in [([], "only a single model"), (["--vertex-ai-default-model=nope"], "'nope' is loaded")]:
+        server = start_serve(*args, env=env)
+        assert server.process.wait(30) == 1 and text in server.log()
+    assert predict(start_serve("--vertex-ai-default-model=two", env=env).wait(), {"instances": [[1, 2, 3]]})[0] == 200
+
+
+def test_another_mode_is_no_vertex_container(start_serve, tmp_path):
+    twins.put(tmp_path / "models", "one", 1, ONE)
+    server = start_serve(f"--model-repository={tmp_path / 'models'}", env={"AIP_MODE": "TRAINING"}).wait()
+    assert set(server.ports) == {"http", "metrics"}
 
 
 def test_missing_routes_and_buckets_are_refused(start_serve, tmp_path):

@@ -41,8 +41,9 @@ struct infer_call {
     status code;
     char text[512];
     void (*finish)(struct exchange *x);
-    bool accepts_encoding; /* the answer may be packed as the client likes it */
-    bool is_unstacked;     /* vertex: one instance, not in a batch dimension */
+    bool accepts_encoding;       /* the answer may be packed as the client likes it */
+    bool is_unstacked;           /* vertex: one instance, not in a batch dimension */
+    struct predict_split *split; /* vertex: of more instances than a batch takes */
 };
 
 /* Makes a call for the model that the route names; the arena will free it. On an error the

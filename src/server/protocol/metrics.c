@@ -195,17 +195,8 @@ static void read_machine(struct machine *m) {
     m->memory_used = m->memory_total - available;
 }
 
-void service_handle_metrics(void *arg, struct exchange *x) {
-    struct service *s = arg;
+void service_answer_metrics(struct service *s, struct exchange *x) {
     struct error err = {0};
-    if (!str_eq(x->method, STR("GET"))) {
-        reply_error_http(x, 405, "Method Not Allowed");
-        return;
-    }
-    if (!str_eq(x->path, STR("/metrics")) && !str_eq(x->path, STR("/metrics/"))) {
-        reply_empty(x, 200); /* as Triton: probes of this port expect it */
-        return;
-    }
     struct model_version **versions;
     size_t n = repository_list(s->repository, (str){0}, &x->arena, &versions);
     str *labels = arena_array(&x->arena, str, n + 1);
@@ -235,4 +226,13 @@ void service_handle_metrics(void *arg, struct exchange *x) {
                                            .content_type = STR("text/plain; charset=utf-8"),
                                            .body = &body,
                                            .n_body = 1});
+}
+
+void service_handle_metrics(void *arg, struct exchange *x) {
+    if (!str_eq(x->method, STR("GET")))
+        reply_error_http(x, 405, "Method Not Allowed");
+    else if (!str_eq(x->path, STR("/metrics")) && !str_eq(x->path, STR("/metrics/")))
+        reply_empty(x, 200); /* as Triton: probes of this port expect it */
+    else
+        service_answer_metrics(arg, x);
 }

@@ -64,4 +64,9 @@ void service_handle_vertex(void *arg, struct exchange *x);
 /* An inherited socket: the container contract, and everything of the other two. */
 void service_handle_replica(void *arg, struct exchange *x);
 
+void service_answer_metrics(struct service *s, struct exchange *x);
+
+/* The predict route has a model to ask: the one of the options, or the only one there is. */
+NODISCARD status service_check_vertex(struct service *s, struct error *err);
+
 #endif

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "codec/json_tensor.h"
-#include "server/protocol/infer.h"
+#include "server/protocol/encoding.h"
 #include "server/protocol/infer_json.h"
+#include "server/protocol/predict_split.h"
 #include "server/protocol/tensor_json.h"
 
 enum { INSTANCES_MAX = 100000 };
@@ -271,14 +272,39 @@ static void refuse_neither(struct exchange *x, const struct json_reader *r) {
     reply_error(x, err.code, err.text);
 }
 
+/* The body as text. One that cannot be unpacked is left as it is: v2's reader says why. */
+static str plain_body(const struct service *s, struct exchange *x) {
+    str name = exchange_header(x, STR("Content-Encoding"));
+    encoding e;
+    if (name.n == 0 || !encoding_from_name(name, &e) || e == ENCODING_IDENTITY)
+        return x->body;
+    struct buffer *text = arena_new(&x->arena, struct buffer);
+    struct error ignored;
+    text->size_max = s->input_size_max;
+    arena_defer(&x->arena, buffer_over, text);
+    return encoding_unpack(e, x->body, text, &ignored) == STATUS_OK ? buffer_str(text) : (str){0};
+}
+
+/* What follows the instances. "parameters" are skipped: no backend would take them. */
+static status read_rest(struct json_reader *r, struct error *err) {
+    struct json_string key;
+    while (json_next_member(r, &key)) {
+        if (json_string_is(key, STR("instances")))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "\"instances\" is there twice");
+        json_skip(r, NULL);
+    }
+    if (json_reader_finish(r) != STATUS_OK)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s", r->err->text);
+    return STATUS_OK;
+}
+
 static void predict_body_done(struct exchange *x) {
     struct route_call *route = x->user;
     struct error err = {0}, reader_error = {0};
     struct json_reader r;
-    json_reader_init(&r, x->body, &reader_error);
-    enum predict_kind kind = PREDICT_INPUTS; /* a packed body is v2's */
-    if (!exchange_header(x, STR("Content-Encoding")).n)
-        kind = predict_kind(&r);
+    str body = plain_body(route->service, x);
+    json_reader_init(&r, body, &reader_error);
+    enum predict_kind kind = body.p ? predict_kind(&r) : PREDICT_INPUTS;
     if (kind == PREDICT_INPUTS) {
         infer_body_done(x);
         return;
@@ -291,20 +317,16 @@ static void predict_body_done(struct exchange *x) {
     if (!c)
         return;
     status code = read_instances(c, &r, &err);
-    struct json_string key;
-    while (code == STATUS_OK && json_next_member(&r, &key))
-        json_skip(&r, NULL); /* "parameters": there is no backend that would take them */
-    if (code == STATUS_OK && json_reader_finish(&r) != STATUS_OK)
-        code = error_set(&err, STATUS_INVALID_ARGUMENT, "%s", reader_error.text);
+    if (code == STATUS_OK)
+        code = read_rest(&r, &err);
     if (code != STATUS_OK) {
         reply_error(x, code, err.text);
         return;
     }
     memset(c->is_wanted, true, c->version->spec.n_outputs);
-    infer_call_start(c);
+    predict_start(c);
 }
 
-/* The model that predict means: the one of the options, or the only one there is. */
 static status default_model(struct service *s, struct arena *a, str *out, struct error *err) {
     *out = s->default_model;
     if (s->default_model.n)
@@ -326,6 +348,19 @@ static status default_model(struct service *s, struct arena *a, str *out, struct
     return STATUS_OK;
 }
 
+status service_check_vertex(struct service *s, struct error *err) {
+    struct arena a = {0};
+    struct model_version *v = NULL;
+    str name;
+    status code = default_model(s, &a, &name, err);
+    if (code == STATUS_OK && repository_find(s->repository, name, -1, &v, err) != STATUS_OK)
+        code = error_set(err, STATUS_INVALID_ARGUMENT, "Expect the default model '%.*s' is loaded",
+                         STR_ARG(name));
+    model_version_unref(v);
+    arena_release(&a);
+    return code;
+}
+
 /* May the redirect header lead there? Otherwise Triton answers 400 without a text. */
 static bool is_redirect_allowed(str path) {
     static const char *const refused[] = {"/v2/logging", "/v2/trace"};
@@ -342,7 +377,9 @@ static void redirect(struct service *s, struct exchange *x, str target) {
         return;
     }
     str path = str_format(&x->arena, "/%.*s", STR_ARG(target));
-    if (is_redirect_allowed(path))
+    if (str_eq(target, STR("metrics")))
+        service_answer_metrics(s, x);
+    else if (is_redirect_allowed(path))
         route_dispatch(s, (str){0}, path, x);
     else
         reply_empty(x, 400);
