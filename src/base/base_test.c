@@ -1,5 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -27,6 +29,18 @@ TEST(str_to_int64_refuses_what_is_no_whole_number) {
     CHECK(!str_to_int64(STR("1x"), &n));
     CHECK(!str_to_int64(STR(" 1"), &n));
     CHECK(!str_to_int64(STR("99999999999999999999"), &n));
+}
+
+TEST(error_texts_hold_only_what_can_be_shown) {
+    struct error err;
+    CHECK_EQ(error_set(&err, STATUS_NOT_FOUND, "no \"%s\"",
+                       "a\x1b[31m\n\xc3\xa9\xff\xc2\x9b\xed\xa0\x80"),
+             STATUS_NOT_FOUND);
+    CHECK_STR(err.text, "no \"a?[31m \xc3\xa9????\?\?\"");
+    char name[2 * sizeof err.text];
+    memset(name, 'x', sizeof name);
+    CHECK_EQ(error_set(&err, STATUS_NOT_FOUND, "%.*s", (int)sizeof name, name), STATUS_NOT_FOUND);
+    CHECK(!strcmp(err.text + sizeof err.text - 5, "x..."));
 }
 
 TEST(buffer_stops_at_its_limit) {
@@ -87,6 +101,47 @@ TEST(file_write_then_read_gives_the_same_bytes) {
     file_map_close(&m);
     unlink(path);
     CHECK_EQ(file_map_open(&m, path, &err), STATUS_NOT_FOUND);
+}
+
+TEST(file_write_replaces_what_a_link_names) {
+    char folder[] = "/tmp/culmen-file-test-XXXXXX", path[64], link[64];
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/file", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    struct error err;
+    struct stat st;
+    struct buffer b = {0};
+    CHECK_EQ(file_write(path, "old", 3, &err), STATUS_OK);
+    CHECK_EQ(symlink("file", link), 0);
+    CHECK_EQ(file_write(link, "new", 3, &err), STATUS_OK);
+    CHECK(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+    CHECK_EQ(file_read(&b, path, &err), STATUS_OK);
+    CHECK(str_eq_c(buffer_str(&b), "new"));
+    buffer_done(&b);
+    CHECK_EQ(file_write(folder, "x", 1, &err), STATUS_INVALID_ARGUMENT);
+    unlink(link);
+    unlink(path);
+    CHECK_EQ(rmdir(folder), 0); /* no temporary file is left */
+}
+
+TEST(file_write_fills_a_device_and_a_pipe_instead_of_replacing_them) {
+    struct error err;
+    struct stat st;
+    char path[64], got[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    CHECK_EQ(file_write("/dev/null", "x", 1, &err), STATUS_OK);
+    CHECK(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode));
+    int ends[2];
+    CHECK_EQ(pipe(ends), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", ends[1]);
+    const struct file_part parts[] = {{.p = "ab", .size = 2, .offset = 0},
+                                      {.p = "c", .size = 1, .offset = 4}};
+    CHECK_EQ(file_write_parts(path, parts, 2, &err), STATUS_OK);
+    CHECK_EQ(read(ends[0], got, sizeof got), 5);
+    CHECK(!memcmp(got, "ab\0\0c", 5));
+    close(ends[0]);
+    close(ends[1]);
+    struct file_map m;
+    CHECK_EQ(file_map_open(&m, "/dev/null", &err), STATUS_INVALID_ARGUMENT);
 }
 
 TEST(file_read_stops_at_the_limit) {

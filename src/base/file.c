@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -82,7 +83,11 @@ status file_read(struct buffer *out, const char *path, struct error *err) {
 status file_map_open(struct file_map *out, const char *path, struct error *err) {
     CLEANUP(close_fd) int fd = -1;
     size_t size = 0;
+    struct stat st;
     TRY(open_file(&fd, path, &size, err));
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "open \"%s\": it is not a regular file",
+                         path);
     if (size == 0) {
         *out = (struct file_map){.p = ""};
         return STATUS_OK;
@@ -100,52 +105,133 @@ void file_map_close(struct file_map *m) {
     *m = (struct file_map){0};
 }
 
-static status write_all(int fd, const struct file_part *part, const char *path, struct error *err) {
-    const char *p = part->p;
-    size_t size = part->size;
-    off_t offset = (off_t)part->offset;
+static status write_all(int fd, const char *p, size_t size, const char *path, struct error *err) {
     while (size) {
-        ssize_t n = pwrite(fd, p, size, offset);
+        ssize_t n = write(fd, p, size);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return fail(err, "write", path);
         p += n;
-        offset += n;
         size -= (size_t)n;
     }
     return STATUS_OK;
 }
 
+/* A file skips what lies between the parts; a pipe or a device is given the zeroes. */
+static status write_gap(int fd, uint64_t size, const char *path, struct error *err) {
+    static const char zeroes[4096];
+    if (size == 0 || lseek(fd, (off_t)size, SEEK_CUR) >= 0)
+        return STATUS_OK;
+    for (; size > sizeof zeroes; size -= sizeof zeroes)
+        TRY(write_all(fd, zeroes, sizeof zeroes, path, err));
+    return write_all(fd, zeroes, (size_t)size, path, err);
+}
+
+static status write_parts(int fd, const struct file_part *parts, size_t n, const char *path,
+                          struct error *err) {
+    uint64_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        assert(parts[i].offset >= at);
+        TRY(write_gap(fd, parts[i].offset - at, path, err));
+        TRY(write_all(fd, parts[i].p, parts[i].size, path, err));
+        at = parts[i].offset + parts[i].size;
+    }
+    return STATUS_OK;
+}
+
+static void folder_of(char folder[PATH_MAX], const char *path) {
+    snprintf(folder, PATH_MAX, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (!slash)
+        snprintf(folder, PATH_MAX, ".");
+    else
+        slash[slash == folder] = '\0';
+}
+
 static void sync_folder_of(const char *path) {
     char folder[PATH_MAX];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder] = '\0';
-    CLEANUP(close_fd) int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    folder_of(folder, path);
+    CLEANUP(close_fd) int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0)
         fsync(fd);
 }
 
-status file_write_parts(const char *path, const struct file_part *parts, size_t n,
-                        struct error *err) {
+enum { TMP_SUFFIX_SIZE = sizeof ".xxxxxx", TMP_TRIES_MAX = 100 };
+
+/* Beside `path`, another one in each call. */
+static void make_tmp_name(char tmp[PATH_MAX], const char *path) {
+    static _Atomic unsigned n_names;
+    unsigned x = (unsigned)getpid() * 2654435761u + n_names++ * 40503u;
+    snprintf(tmp, PATH_MAX, "%.*s.%06x", PATH_MAX - TMP_SUFFIX_SIZE, path, x & 0xffffff);
+}
+
+/* A new file in the folder of `path`: without a name where the file system can, so that nothing is
+ * left when the process is killed (then *tmp is empty), else named *tmp. */
+static int open_tmp(char tmp[PATH_MAX], const char *path) {
+    char folder[PATH_MAX];
+    folder_of(folder, path);
+    *tmp = '\0';
+    int fd = access("/proc/self/fd", X_OK) == 0
+                 ? open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666)
+                 : -1;
+    for (int i = 0; fd < 0 && i < TMP_TRIES_MAX; i++) {
+        make_tmp_name(tmp, path);
+        fd = open(tmp, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST)
+            break;
+    }
+    return fd;
+}
+
+/* Gives a file that has none the name *tmp. */
+static int name_tmp(int fd, char tmp[PATH_MAX], const char *path) {
+    char self[64];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    for (int i = 0; i < TMP_TRIES_MAX; i++) {
+        make_tmp_name(tmp, path);
+        if (linkat(AT_FDCWD, self, AT_FDCWD, tmp, AT_SYMLINK_FOLLOW) == 0)
+            return 0;
+        if (errno != EEXIST)
+            break;
+    }
+    *tmp = '\0';
+    return -1;
+}
+
+static status replace_file(const char *path, const struct file_part *parts, size_t n,
+                           struct error *err) {
     char tmp[PATH_MAX];
-    if (snprintf(tmp, sizeof tmp, "%s.XXXXXX", path) >= (int)sizeof tmp)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "path \"%.100s...\" is too long", path);
-    CLEANUP(close_fd) int fd = mkostemp(tmp, O_CLOEXEC);
+    CLEANUP(close_fd) int fd = open_tmp(tmp, path);
     if (fd < 0)
         return fail(err, "create", path);
-    status written = STATUS_OK;
-    for (size_t i = 0; i < n && written == STATUS_OK; i++)
-        written = write_all(fd, &parts[i], path, err);
-    if (written == STATUS_OK && (fchmod(fd, 0644) < 0 || fsync(fd) < 0 || rename(tmp, path) < 0))
+    status written = write_parts(fd, parts, n, path, err);
+    if (written == STATUS_OK &&
+        (fsync(fd) < 0 || (!*tmp && name_tmp(fd, tmp, path) < 0) || rename(tmp, path) < 0))
         written = fail(err, "write", path);
-    if (written != STATUS_OK)
-        unlink(tmp);
-    else
+    if (written == STATUS_OK)
         sync_folder_of(path);
+    else if (*tmp)
+        unlink(tmp);
     return written;
+}
+
+status file_write_parts(const char *path, const struct file_part *parts, size_t n,
+                        struct error *err) {
+    char real[PATH_MAX];
+    struct stat st;
+    if (strlen(path) >= PATH_MAX - TMP_SUFFIX_SIZE)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "path \"%.100s...\" is too long", path);
+    if (stat(path, &st) < 0)
+        return replace_file(path, parts, n, err);
+    if (S_ISDIR(st.st_mode))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "write \"%s\": it is a folder", path);
+    if (S_ISREG(st.st_mode)) /* what a link names is replaced, not the link */
+        return replace_file(realpath(path, real) ? real : path, parts, n, err);
+    CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(err, "open", path);
+    return write_parts(fd, parts, n, path, err);
 }
 
 status file_write(const char *path, const void *bytes, size_t size, struct error *err) {

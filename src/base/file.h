@@ -13,7 +13,7 @@
  * (over out->size_max). The error names the path. */
 NODISCARD status file_read(struct buffer *out, const char *path, struct error *err);
 
-/* A read-only private mapping of a regular file; an empty file gives size 0 and p "". */
+/* A read-only private mapping of a regular file (INVALID_ARGUMENT of anything else); an empty file gives size 0 and p "". */
 struct file_map {
     const char *p;
     size_t size;
@@ -22,10 +22,11 @@ NODISCARD status file_map_open(struct file_map *out, const char *path, struct er
 void file_map_close(struct file_map *m);
 
 /* Writes `path` so that readers see the old or the new file and nothing between, also
- * after a crash: temporary file beside it, fsync, rename, fsync of the folder. */
+ * after a crash: temporary file beside it, fsync, rename, fsync of the folder. Of a link, the file
+ * that it names is replaced; a pipe or a device is written to. The mode is the umask's. */
 NODISCARD status file_write(const char *path, const void *bytes, size_t size, struct error *err);
 
-/* The same from several pieces, each at its offset; what lies between them reads as zeroes. */
+/* The same from several pieces at rising offsets; what lies between them reads as zeroes. */
 struct file_part {
     const void *p;
     size_t size;

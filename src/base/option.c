@@ -5,8 +5,7 @@
 
 #include "base/str.h"
 
-/* Edit distance, for "did you mean"; names are short, longer ones never match. */
-static size_t distance(const char *a, size_t n, const char *b) {
+size_t name_distance(const char *a, size_t n, const char *b) {
     enum { NAME_MAX_ = 40 };
     size_t m = strlen(b), row[NAME_MAX_ + 1];
     if (n > NAME_MAX_ || m > NAME_MAX_)
@@ -24,16 +23,16 @@ static size_t distance(const char *a, size_t n, const char *b) {
             row[j] = best;
         }
     }
-    return row[m];
+    return row[m] <= n / 3 + 1 ? row[m] : SIZE_MAX;
 }
 
 static status unknown_option(const struct option *table, size_t n, const char *word, size_t length,
                              struct error *err) {
     const char *nearest = NULL;
-    size_t best = length / 3 + 1;
+    size_t best = SIZE_MAX;
     for (size_t i = 0; i < n; i++) {
-        size_t d = distance(word, length, table[i].name);
-        if (d <= best && !table[i].is_hidden) {
+        size_t d = name_distance(word, length, table[i].name);
+        if (d < best && !table[i].is_hidden) {
             best = d;
             nearest = table[i].name;
         }
@@ -174,26 +173,40 @@ status options_parse(const struct option *table, size_t n, int argc, char **argv
     return STATUS_OK;
 }
 
-enum { HELP_COLUMN = 34, HELP_WIDTH = 100 };
+enum { HELP_COLUMN = 32, HELP_WIDTH = 80 };
 
-static void print_help_text(const char *text, FILE *to) {
-    size_t column = HELP_COLUMN;
-    while (*text) {
-        size_t word = strcspn(text, " ");
-        if (column + word + 1 > HELP_WIDTH) {
-            fprintf(to, "\n%*s", HELP_COLUMN, "");
-            column = HELP_COLUMN;
+/* The words of `text` up to `end`, in lines from `indent` on; the first line is begun already. */
+static void print_wrapped(const char *text, const char *end, size_t indent, FILE *to) {
+    size_t column = indent;
+    while (text < end) {
+        size_t word = strcspn(text, " \n");
+        if (column > indent && column + 1 + word >= HELP_WIDTH) {
+            fprintf(to, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            fputc(' ', to);
+            column++;
         }
         fprintf(to, "%.*s", (int)word, text);
         column += word;
         text += word;
-        if (*text) {
-            fputc(' ', to);
-            column++;
-            text++;
-        }
+        text += strspn(text, " \n");
     }
     fputc('\n', to);
+}
+
+void help_print(const char *text, FILE *to) {
+    while (*text) {
+        size_t line = strcspn(text, "\n");
+        if (line == 0 || *text == ' ') {
+            fprintf(to, "%.*s\n", (int)line, text);
+            text += line + (text[line] == '\n');
+            continue;
+        }
+        const char *blank = strstr(text, "\n\n"), *end = blank ? blank : text + strlen(text);
+        print_wrapped(text, end, 0, to);
+        text = end + (*end == '\n');
+    }
 }
 
 void options_print(const struct option *table, size_t n, FILE *to) {
@@ -209,6 +222,6 @@ void options_print(const struct option *table, size_t n, FILE *to) {
             fprintf(to, "%s\n%*s", left, HELP_COLUMN, "");
         else
             fprintf(to, "%-*s", HELP_COLUMN, left);
-        print_help_text(o->help, to);
+        print_wrapped(o->help, o->help + strlen(o->help), HELP_COLUMN, to);
     }
 }

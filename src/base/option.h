@@ -50,7 +50,15 @@ struct option {
 NODISCARD status options_parse(const struct option *table, size_t n, int argc, char **argv,
                                int *n_words, bool *wants_help, struct error *err);
 
-/* The option list as --help shows it, wrapped to 100 columns. */
+/* The option list as --help shows it, wrapped to 80 columns. */
 void options_print(const struct option *table, size_t n, FILE *to);
+
+/* Text as --help shows it: paragraphs are wrapped to 80 columns, lines that begin with a blank
+ * (examples) are left as they are. */
+void help_print(const char *text, FILE *to);
+
+/* For "did you mean": how many letters of `name` must change to make it `known`; SIZE_MAX: too many
+ * to ask. */
+size_t name_distance(const char *name, size_t n, const char *known);
 
 #endif

@@ -103,6 +103,41 @@ bool str_to_double(str s, double *out) {
     return true;
 }
 
+/* Bytes of the UTF-8 sequence at p that may be shown; 0: none may. */
+static size_t printable_prefix(const unsigned char *p, size_t n) {
+    if (p[0] < 0x80)
+        return p[0] >= 0x20 && p[0] != 0x7f;
+    size_t size = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || size > n)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    bool is_overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
+    bool is_no_scalar = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f);
+    bool is_control = p[0] == 0xc2 && p[1] < 0xa0;
+    return is_overlong || is_no_scalar || is_control ? 0 : size;
+}
+
+void str_make_printable(char *p, size_t n) {
+    for (size_t i = 0, step; i < n; i += step) {
+        step = printable_prefix((const unsigned char *)p + i, n - i);
+        if (step)
+            continue;
+        p[i] = p[i] == '\n' || p[i] == '\r' || p[i] == '\t' ? ' ' : '?';
+        step = 1;
+    }
+}
+
+str str_printable(struct arena *a, str s) {
+    char *p = arena_alloc(a, s.n + 1, 1);
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    p[s.n] = '\0';
+    str_make_printable(p, s.n);
+    return (str){.p = p, .n = s.n};
+}
+
 str str_copy(struct arena *a, str s) {
     char *p = arena_alloc(a, s.n + 1, 1);
     if (s.n)

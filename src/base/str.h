@@ -47,6 +47,13 @@ bool str_next(str *s, char sep, str *head);
 bool str_to_int64(str s, int64_t *out);
 bool str_to_double(str s, double *out);
 
+/* Makes n bytes fit for a terminal and for JSON, in place: control characters (escape sequences
+ * of a hostile file's names) and what is no UTF-8 become '?', line ends and tabs a space. */
+void str_make_printable(char *p, size_t n);
+
+/* A copy of `s` in `a` that is printable in that sense. */
+str str_printable(struct arena *a, str s);
+
 /* Copies into `a`; the copy ends in a NUL that n does not count. */
 str str_copy(struct arena *a, str s);
 str str_format(struct arena *a, const char *fmt, ...) ATTR_PRINTF(2, 3);
