@@ -31,8 +31,9 @@ static const struct option options[] = {
 };
 
 static const struct usage usage = {
-    "bench", "MODEL.plan|MODEL.onnx|http://HOST:PORT/v2/models/NAME [OPTIONS]",
-    "Runs a model again and again and shows throughput and latencies.\n\n"
+    "bench", "MODEL.plan|MODEL.onnx|http://HOST:PORT/v2/models/NAME",
+    "Runs a model, or asks a KServe v2 server for one, again and again, and shows throughput and "
+    "latencies.\n\n"
     "  culmen bench model.plan --threads=2 --duration=10\n"
     "  culmen bench http://127.0.0.1:8000/v2/models/minilm --threads=16 --json",
     options, ARRAY_LEN(options)};
@@ -76,15 +77,12 @@ static void print_profile(const struct session *s, const struct plan *p, uint64_
 }
 
 static status bench_plan(struct bench_samples *samples, double *seconds, const char *path,
-                         struct error *err) {
+                         const struct compile_options *how, struct error *err) {
     enum { WARM_UP_NS = NS_PER_S / 5 };
     struct arena a CLEANUP(arena_release) = {0};
     struct model m CLEANUP(model_done) = {0};
     CLEANUP(session_freep) struct session *s = NULL;
-    struct compile_options how;
-    const struct option_list none = {0};
-    TRY(model_parse_options(&how, o.precision, o.isa, &none, err));
-    TRY(model_open(&m, path, &how, err));
+    TRY(model_open(&m, path, how, err));
     const struct session_options with = {
         .n_threads = (unsigned)o.threads, .name = "bench", .keeps_times = o.profile};
     TRY(session_new(&s, m.engine, &with, err));
@@ -111,19 +109,41 @@ static status bench_plan(struct bench_samples *samples, double *seconds, const c
     return STATUS_OK;
 }
 
-static status bench(const char *model, struct error *err) {
+static bool is_url(const char *model) {
+    return str_starts(str_from_c(model), STR("http://"));
+}
+
+static status check_options(const char *model, struct compile_options *how, struct error *err) {
+    const struct option_list none = {0};
+    TRY(model_parse_options(how, o.precision, o.isa, &none, err));
+    TRY(model_check_options(model, o.precision, o.isa, err));
+    if (str_starts(str_from_c(model), STR("https://")))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "https is not spoken here; use http://");
+    if (o.inputs.n && o.shapes.n)
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "--shape gives the dims of random inputs; those of --input are in its file");
+    if (is_url(model) && o.profile)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "--profile: a server does not show its steps; bench the plan itself");
+    if (!(o.duration > 0 && o.duration < 1e6))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "--duration: wanted more than 0 seconds");
+    return STATUS_OK;
+}
+
+static status bench(const char *model, const struct compile_options *with, struct error *err) {
     struct bench_samples samples = {0};
     double seconds = 0;
-    bool is_url = str_starts(str_from_c(model), STR("http://"));
-    status code = is_url ? bench_http(&samples, &seconds, model, &o.inputs, &o.shapes,
-                                      (unsigned)o.threads, o.duration, err)
-                         : bench_plan(&samples, &seconds, model, err);
+    status code = is_url(model) ? bench_http(&samples, &seconds, model, &o.inputs, &o.shapes,
+                                             (unsigned)o.threads, o.duration, err)
+                                : bench_plan(&samples, &seconds, model, with, err);
     if (code == STATUS_OK) {
         struct bench_summary summary;
         bench_sum_up(&summary, &samples, seconds);
         char how[100];
-        snprintf(how, sizeof how, "%d %s%s%s", (int)o.threads, is_url ? "connection" : "thread",
-                 o.threads > 1 ? "s" : "", o.inputs.n ? "" : ", random inputs");
+        snprintf(how, sizeof how, "%d %s%s%s", (int)o.threads,
+                 is_url(model) ? "connection" : "thread", o.threads > 1 ? "s" : "",
+                 o.inputs.n ? "" : ", random inputs");
         if (o.json)
             code = bench_print_json(&summary, model, o.threads, err);
         else
@@ -138,8 +158,9 @@ int cmd_bench(int argc, char **argv) {
     char **words = command_parse(&usage, argc, argv, &n_words);
     if (n_words != 1)
         return command_misuse(&usage, "wanted one model, found %d", n_words);
-    if (!(o.duration > 0 && o.duration < 1e6))
-        return command_misuse(&usage, "--duration: wanted more than 0 seconds");
     struct error err = {0};
-    return bench(words[0], &err) == STATUS_OK ? EXIT_OK : command_fail(&usage, &err);
+    struct compile_options how;
+    if (check_options(words[0], &how, &err) != STATUS_OK)
+        return command_misuse(&usage, "%s", err.text);
+    return bench(words[0], &how, &err) == STATUS_OK ? EXIT_OK : command_fail(&usage, &err);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/map.h"
 #include "base/thread.h"
 #include "bench.h"
 #include "codec/json.h"
@@ -14,17 +15,19 @@
 #include "net/http_call.h"
 
 struct target {
-    str address; /* HOST:PORT */
+    str address; /* HOST:PORT, in `a` */
     str path;    /* /v2/models/NAME */
 };
 
-static status parse_url(struct target *out, const char *url, struct error *err) {
+static status parse_url(struct target *out, const char *url, struct arena *a, struct error *err) {
     str rest = str_from_c(url + strlen("http://"));
     ptrdiff_t slash = str_find(rest, '/');
     if (slash <= 0 || !str_starts(str_slice(rest, (size_t)slash, rest.n), STR("/v2/models/")))
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "wanted http://HOST:PORT/v2/models/NAME, found \"%.200s\"", url);
-    out->address = str_slice(rest, 0, (size_t)slash);
+    str host = str_slice(rest, 0, (size_t)slash);
+    bool has_port = str_find_last(host, ':') > str_find_last(host, ']');
+    out->address = has_port ? host : str_format(a, "%.*s:80", STR_ARG(host));
     out->path = str_slice(rest, (size_t)slash, rest.n);
     while (str_ends(out->path, STR("/")))
         out->path.n--;
@@ -38,6 +41,60 @@ static status check_reply(const struct http_reply *r, const char *what, struct e
                      STR_ARG(str_slice(buffer_str(&r->body), 0, 300)));
 }
 
+static const struct json_value *find_input(const struct json_value *metadata, str name) {
+    const struct json_value *list = json_get(metadata, "inputs");
+    for (const struct json_value *v = list ? list->first : NULL; v; v = v->next)
+        if (json_get(v, "name") && str_eq(json_get(v, "name")->text, name))
+            return v;
+    return NULL;
+}
+
+static status check_name(const struct json_value *metadata, const char *option, str name,
+                         struct map *given, struct error *err) {
+    name = str_slice(name, 0, 200);
+    if (!find_input(metadata, name))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the model has no input \"%.*s\"",
+                         option, STR_ARG(name));
+    if (map_set(given, name, given))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: \"%.*s\" is given twice", option,
+                         STR_ARG(name));
+    return STATUS_OK;
+}
+
+/* Names on the command line are inputs of the model, each once, and no input is left out. */
+static status check_names(const struct json_value *metadata, const struct option_list *inputs,
+                          const struct option_list *shapes, struct error *err) {
+    struct map with_file CLEANUP(map_done) = {0};
+    struct map with_shape CLEANUP(map_done) = {0};
+    const struct json_value *list = json_get(metadata, "inputs");
+    for (size_t i = 0; i < inputs->n; i++) {
+        str name;
+        const char *file;
+        if (!model_split_input(inputs->items[i], &name, &file))
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "--input: wanted NAME=FILE.npy, found \"%s\"", inputs->items[i]);
+        TRY(check_name(metadata, "--input", name, &with_file, err));
+    }
+    for (size_t i = 0; i < shapes->n; i++) {
+        struct compile_shape shape;
+        TRY(compile_shape_parse(&shape, shapes->items[i], err));
+        TRY(check_name(metadata, "--shape", shape.input, &with_shape, err));
+        const struct json_value *dims = json_get(find_input(metadata, shape.input), "shape");
+        if (!dims || dims->n != shape.rank)
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "--shape=%s has %zu dims, the model's input has %zu", shapes->items[i],
+                             shape.rank, dims ? dims->n : 0);
+    }
+    for (const struct json_value *v = list ? list->first : NULL; inputs->n && v; v = v->next) {
+        str name = json_get(v, "name") ? json_get(v, "name")->text : STR("");
+        if (!map_get(&with_file, name))
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "input \"%.*s\" is missing; give --input=%.*s=FILE.npy",
+                             STR_ARG(str_slice(name, 0, 100)), STR_ARG(str_slice(name, 0, 100)));
+    }
+    return STATUS_OK;
+}
+
 /* One input of the request: from its file, or random with free dims of 1 (or as --shape says). */
 static status make_input(struct tensor *t, const struct json_value *described,
                          const struct option_list *inputs, const struct option_list *shapes,
@@ -49,10 +106,7 @@ static status make_input(struct tensor *t, const struct json_value *described,
     for (size_t i = 0; i < inputs->n; i++) {
         str word;
         const char *file;
-        if (!model_split_input(inputs->items[i], &word, &file))
-            return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "--input: wanted NAME=FILE.npy, found \"%s\"", inputs->items[i]);
-        if (str_eq(word, name))
+        if (model_split_input(inputs->items[i], &word, &file) && str_eq(word, name))
             return npy_open(t, file, err);
     }
     *t = (struct tensor){.dtype = dtype_from_kserve_name(type)};
@@ -139,6 +193,7 @@ static status ask_metadata(struct buffer *body, size_t *json_size, const struct 
     TRY(check_reply(&reply, "model metadata", err));
     struct json_value *metadata;
     TRY(json_parse(&metadata, &a, buffer_str(&reply.body), err));
+    TRY(check_names(metadata, inputs, shapes, err));
     return make_body(body, json_size, metadata, inputs, shapes, err);
 }
 
@@ -221,9 +276,9 @@ status bench_http(struct bench_samples *out, double *seconds, const char *url,
     struct target target;
     CLEANUP(buffer_done) struct buffer body = {0};
     size_t json_size = 0;
-    TRY(parse_url(&target, url, err));
-    TRY(ask_metadata(&body, &json_size, &target, inputs, shapes, err));
     struct arena a CLEANUP(arena_release) = {0};
+    TRY(parse_url(&target, url, &a, err));
+    TRY(ask_metadata(&body, &json_size, &target, inputs, shapes, err));
     struct worker *workers = arena_array(&a, struct worker, n_connections);
     status code = STATUS_OK;
     unsigned n = 0;

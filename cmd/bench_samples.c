@@ -61,15 +61,16 @@ void bench_print(const struct bench_summary *b, const char *model, const char *h
     printf("=== %s (%s) ===\n", model, how);
     printf("Runs:       %llu in %.2f s\n", (unsigned long long)b->n_runs, b->seconds);
     printf("Throughput: %.2f runs/s\n", b->throughput);
-    printf("Latency:    min = %.4f ms, mean = %.4f ms, median = %.4f ms, p90 = %.4f ms, "
-           "p95 = %.4f ms, p99 = %.4f ms\n",
+    printf("Latency:    min = %.4f ms, mean = %.4f ms, median = %.4f ms,\n"
+           "            p90 = %.4f ms, p95 = %.4f ms, p99 = %.4f ms\n",
            b->min, b->mean, b->median, b->p90, b->p95, b->p99);
     if (b->is_stable)
-        printf("Stability:  stable (medians of both halves within 5 %%, p90 within 20 %% of the "
-               "median)\n");
+        printf("Stability:  stable (medians of both halves within 5 %%,\n"
+               "            p90 within 20 %% of the median)\n");
     else
-        printf("Stability:  NOT stable: median %.4f ms in the first half, %.4f ms in the second, "
-               "min %.0f %%, p90 %.0f %% of the median; busy machine, or too short a duration?\n",
+        printf("Stability:  NOT stable: median %.4f ms in the first half, %.4f ms in the\n"
+               "            second, min %.0f %%, p90 %.0f %% of the median; busy machine, or too\n"
+               "            short a --duration?\n",
                b->first_half, b->second_half, b->median > 0 ? 100 * b->min / b->median : 0,
                b->median > 0 ? 100 * b->p90 / b->median : 0);
 }

@@ -18,7 +18,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 struct usage {
     const char *command;  /* "compile" */
     const char *synopsis; /* "MODEL.onnx -o MODEL.plan [OPTIONS]" */
-    const char *text;     /* what it does and two examples, wrapped at 100 columns */
+    const char *text;     /* what it does and two examples; help_print() wraps it */
     const struct option *options;
     size_t n_options;
 };

@@ -1,7 +1,9 @@
 /* culmen compile: model.onnx -> model.plan. */
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "command.h"
 #include "model.h"
@@ -24,17 +26,17 @@ static const struct option options[] = {
      "machine's)"},
     {"report", 0, OPTION_TEXT, &o.report, "FILE", "writes what was done as JSON"},
     {"print-after", 0, OPTION_TEXT, &o.print_after, "PASS",
-     "prints the graph as it is after a pass, or after \"import\""},
+     "prints the graph as it is after a pass, or after \"import\"; an unknown name lists them"},
     {"disable-pass", 0, OPTION_LIST, &o.disabled_passes, "PASS", "leaves a pass out"},
     {"quiet", 'q', OPTION_FLAG, &o.quiet, NULL, "no progress on the terminal"},
 };
 
 static const struct usage usage = {
     "compile", "MODEL.onnx -o MODEL.plan [OPTIONS]",
-    "Compiles an ONNX model for this kind of machine into a plan, which `culmen run`, `culmen\n"
-    "serve` and libculmen load in milliseconds.\n\n"
+    "Compiles an ONNX model for this kind of machine into a plan, which `culmen run`, "
+    "`culmen serve` and libculmen load in milliseconds.\n\n"
     "  culmen compile model.onnx -o model.plan --precision=bf16\n"
-    "  culmen compile model.onnx -o model.plan --shape=input_ids:1x128 --report=report.json",
+    "  culmen compile model.onnx -o model.plan --shape=ids:1..8x128 --report=r.json",
     options, ARRAY_LEN(options)};
 
 static void show_phase(void *arg, const char *phase) {
@@ -54,10 +56,39 @@ static status write_report(const struct compiled *c, struct error *err) {
     return file_write(o.report, text.p, text.n, err);
 }
 
-static status compile_to_file(const char *path, struct error *err) {
+static bool is_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* The plan must not take the model's place: there is no way back. */
+static status check_paths(const char *model, struct error *err) {
+    if (!model_is_onnx(model) && model_is_plan(model))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "\"%s\" is a plan already; wanted the .onnx model that it was made from",
+                         model);
+    if (is_same_file(model, o.output))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "--output=%s would overwrite the model; name it MODEL.plan", o.output);
+    if (model_is_onnx(o.output))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "--output=%s: .onnx is the ending of models; name it MODEL.plan",
+                         o.output);
+    return STATUS_OK;
+}
+
+static void show_result(const struct plan *p, const struct compile_options *how, int64_t ns) {
+    fprintf(stderr, "%s: %u steps, %.1f MB of weights, %s, %s, %.1f s\n", o.output, p->n_steps,
+            (double)p->weights_size / 1e6, precision_name(how->precision), isa_name((isa)p->isa),
+            (double)ns / NS_PER_S);
+}
+
+static status compile_to_file(const char *path, const struct compile_options *with,
+                              struct error *err) {
     bool shows = !o.quiet && isatty(STDERR_FILENO);
-    struct compile_options how;
-    TRY(model_parse_options(&how, o.precision, o.isa, &o.shapes, err));
+    int64_t start = clock_now(clock_system());
+    struct compile_options how = *with;
+    TRY(check_paths(path, err));
     how.disabled_passes = o.disabled_passes.items;
     how.n_disabled_passes = o.disabled_passes.n;
     how.print_after = o.print_after;
@@ -74,6 +105,8 @@ static status compile_to_file(const char *path, struct error *err) {
         fwrite(lines.p, 1, lines.n, stderr);
         return code;
     }
+    if (shows)
+        show_result(compiled_plan(c), &how, clock_now(clock_system()) - start);
     return o.report ? write_report(c, err) : STATUS_OK;
 }
 
@@ -83,5 +116,9 @@ int cmd_compile(int argc, char **argv) {
     if (n_words != 1)
         return command_misuse(&usage, "wanted one model, found %d", n_words);
     struct error err = {0};
-    return compile_to_file(words[0], &err) == STATUS_OK ? EXIT_OK : command_fail(&usage, &err);
+    struct compile_options how;
+    if (model_parse_options(&how, o.precision, o.isa, &o.shapes, &err) != STATUS_OK)
+        return command_misuse(&usage, "%s", err.text);
+    return compile_to_file(words[0], &how, &err) == STATUS_OK ? EXIT_OK
+                                                              : command_fail(&usage, &err);
 }

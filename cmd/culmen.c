@@ -1,5 +1,7 @@
 /* culmen.c - finds the subcommand and runs it. Called as `tritonserver`, it is `culmen serve`. */
+#include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,14 @@ static const struct {
 #undef COMMAND
 };
 
+/* What was printed must have arrived: a full disk is a failure. */
+static int end_output(int code) {
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || errno == EBADF) /* closed: nobody wants it */
+        return code;
+    fprintf(stderr, "culmen: write to standard output: %s\n", strerror(errno));
+    return code == EXIT_OK ? EXIT_FAILED : code;
+}
+
 char **command_parse(const struct usage *u, int argc, char **argv, int *n_words) {
     struct error err = {0};
     bool wants_help;
@@ -22,11 +32,12 @@ char **command_parse(const struct usage *u, int argc, char **argv, int *n_words)
         STATUS_OK)
         exit(command_misuse(u, "%s", err.text));
     if (wants_help) {
-        printf("usage: culmen %s %s\n\n%s\n", u->command, u->synopsis, u->text);
+        printf("usage: culmen %s %s\n\n", u->command, u->synopsis);
+        help_print(u->text, stdout);
         if (u->n_options)
             printf("\n");
         options_print(u->options, u->n_options, stdout);
-        exit(EXIT_OK);
+        exit(end_output(EXIT_OK));
     }
     return argv + 1;
 }
@@ -50,7 +61,16 @@ static int run_command(const char *name, int argc, char **argv) {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (!strcmp(commands[i].name, name))
             return commands[i].run(argc, argv);
-    fprintf(stderr, "culmen: no subcommand \"%s\"\ntry: culmen help\n", name);
+    const char *nearest = NULL;
+    size_t best = SIZE_MAX;
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        size_t d = name_distance(name, strlen(name), commands[i].name);
+        nearest = d < best ? commands[i].name : nearest;
+        best = d < best ? d : best;
+    }
+    fprintf(stderr, "culmen: no %s \"%s\"%s%s%s\ntry: culmen help\n",
+            *name == '-' ? "option" : "subcommand", name, nearest ? "; did you mean \"" : "",
+            nearest ? nearest : "", nearest ? "\"?" : "");
     return EXIT_USAGE;
 }
 
@@ -70,12 +90,12 @@ int cmd_help(int argc, char **argv) {
 int main(int argc, char **argv) {
     const char *slash = strrchr(argv[0], '/');
     if (!strcmp(slash ? slash + 1 : argv[0], "tritonserver"))
-        return run_command("serve", argc, argv);
+        return end_output(run_command("serve", argc, argv));
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
-        return cmd_help(1, argv);
-    if (!strcmp(argv[1], "--version")) {
+        return end_output(cmd_help(1, argv));
+    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
         printf("culmen %s\n", CULMEN_VERSION);
-        return EXIT_OK;
+        return end_output(EXIT_OK);
     }
-    return run_command(argv[1], argc - 1, argv + 1);
+    return end_output(run_command(argv[1], argc - 1, argv + 1));
 }

@@ -26,11 +26,17 @@ static const struct option options[] = {
 
 static const struct usage usage = {"inspect", "MODEL.plan|MODEL.onnx [OPTIONS]",
                                    "Shows inputs, outputs, operators or steps, weights, memory, "
-                                   "instruction set level and what was\n"
-                                   "fused.\n\n"
+                                   "instruction set level and what was fused. `[batch,128]` are "
+                                   "dims: a name stands for any size.\n\n"
                                    "  culmen inspect model.plan --verify\n"
                                    "  culmen inspect model.onnx --json",
                                    options, ARRAY_LEN(options)};
+
+/* Names out of a file, without what would steer the terminal. */
+static void print_name(str s) {
+    struct arena a CLEANUP(arena_release) = {0};
+    printf("%.*s", STR_ARG(str_printable(&a, s)));
+}
 
 /* How often each name comes, in order of first appearance. */
 static void count(struct map *m, str name) {
@@ -47,11 +53,18 @@ static struct json_value *counts_json(struct arena *a, const struct map *m) {
 }
 
 static void print_counts(const char *title, const struct json_value *counts) {
-    int column = printf("%-12s", title);
+    enum { WIDTH = 80 };
+    size_t column = (size_t)printf("%-12s", title);
     for (const struct json_value *c = counts ? counts->first : NULL; c; c = c->next) {
-        if (column > 90)
-            column = printf("\n%-12s", "") - 1;
-        column += printf("%.*s %.*s%s", STR_ARG(c->text), STR_ARG(c->name), c->next ? ", " : "");
+        size_t size = c->text.n + strlen(" ") + c->name.n + strlen(",");
+        if (c != counts->first && column + strlen(" ") + size > WIDTH)
+            column = (size_t)printf("\n%-12s", "") - 1;
+        else if (c != counts->first)
+            column += (size_t)printf(" ");
+        printf("%.*s ", STR_ARG(c->text));
+        print_name(c->name);
+        printf("%s", c->next ? "," : "");
+        column += size;
     }
     printf("\n");
 }
@@ -71,10 +84,15 @@ static void add_dim(struct arena *a, struct json_value *io, int64_t n, str symbo
 
 static void print_io(const char *title, const struct json_value *list) {
     for (const struct json_value *v = list ? list->first : NULL; v; v = v->next) {
-        printf("%-12s%.*s: %.*s [", title, STR_ARG(json_get(v, "name")->text),
-               STR_ARG(json_get(v, "dtype")->text));
-        for (const struct json_value *d = json_get(v, "dims")->first; d; d = d->next)
-            printf("%.*s%s", STR_ARG(d->text), d->next ? "," : "");
+        const struct json_value *dims = json_get(v, "dims");
+        printf("%-12s", title);
+        print_name(json_get(v, "name")->text);
+        printf(": %.*s [%s", STR_ARG(json_get(v, "dtype")->text),
+               dims->type == JSON_NULL ? "*" : "");
+        for (const struct json_value *d = dims->first; d; d = d->next) {
+            print_name(d->text);
+            printf("%s", d->next ? "," : "");
+        }
         printf("]\n");
         title = "";
     }
@@ -187,6 +205,8 @@ static struct json_value *onnx_io(struct arena *a, const struct onnx_value_info 
     dtype type = dtype_from_onnx(t->elem_type);
     struct json_value *io =
         io_json(a, info->name, type ? dtype_name(type) : onnx_elem_type_name(t->elem_type));
+    if (!t->has_shape)
+        json_set(io, STR("dims"), json_new_null(a)); /* of any rank */
     for (size_t d = 0; d < t->n_dims; d++)
         add_dim(a, io, t->dims[d].value, t->dims[d].param.n ? t->dims[d].param : STR("?"));
     return io;
@@ -221,9 +241,11 @@ static status read_onnx(struct json_value **out, struct arena *a, struct onnx_mo
                    dtype_size(dtype_from_onnx(g->initializers[i].elem_type));
     for (size_t i = 0; i < g->n_nodes; i++) {
         const struct onnx_node *n = &g->nodes[i];
-        count(&ops, n->op_type);
+        str name = n->domain.n ? str_format(a, "%.*s.%.*s", STR_ARG(n->domain), STR_ARG(n->op_type))
+                               : n->op_type;
+        count(&ops, name);
         if (op_find(n->domain, n->op_type) == OP_NONE)
-            count(&unknown, n->op_type);
+            count(&unknown, name);
     }
     for (size_t i = 0; i < g->n_inputs; i++)
         if (!is_initializer(g, g->inputs[i].name))
@@ -245,8 +267,11 @@ static status read_onnx(struct json_value **out, struct arena *a, struct onnx_mo
 }
 
 static void print_text(const char *title, const struct json_value *v) {
-    if (v && v->text.n)
-        printf("%-12s%.*s\n", title, STR_ARG(v->text));
+    if (!v || str_trim(v->text).n == 0)
+        return;
+    printf("%-12s", title);
+    print_name(v->text);
+    printf("\n");
 }
 
 static void print_size(double n) {
@@ -317,7 +342,7 @@ static status inspect(const char *path, struct error *err) {
     } else {
         status code = read_plan(&v, &a, &map, err);
         if (code != STATUS_OK)
-            return error_wrap(err, code, "plan \"%s\"", path);
+            return model_explain(path, error_wrap(err, code, "plan \"%s\"", path), err);
     }
     if (!o.json) {
         print_report(v);

@@ -5,11 +5,21 @@
 #include <string.h>
 
 #include "codec/npy.h"
+#include "plan/format.h"
 #include "plan/write.h"
 #include "tensor/convert.h"
 
 bool model_is_onnx(const char *path) {
     return str_ends(str_from_c(path), STR(".onnx"));
+}
+
+bool model_is_plan(const char *path) {
+    char magic[sizeof PLAN_MAGIC - 1] = "";
+    FILE *f = fopen(path, "re");
+    size_t n = f ? fread(magic, 1, sizeof magic, f) : 0;
+    if (f)
+        fclose(f);
+    return n == sizeof magic && !memcmp(magic, PLAN_MAGIC, sizeof magic);
 }
 
 status model_parse_options(struct compile_options *out, const char *precision_text,
@@ -21,9 +31,25 @@ status model_parse_options(struct compile_options *out, const char *precision_te
         TRY(precision_parse(&out->precision, str_from_c(precision_text), err));
     if (isa_text)
         TRY(isa_parse(&out->isa, str_from_c(isa_text), err));
-    for (size_t i = 0; shapes && i < shapes->n; i++)
-        TRY(compile_shape_parse(&out->shapes[out->n_shapes++], shapes->items[i], err));
+    for (size_t i = 0; shapes && i < shapes->n; i++) {
+        struct compile_shape *shape = &out->shapes[out->n_shapes++];
+        TRY(compile_shape_parse(shape, shapes->items[i], err));
+        for (size_t k = 0; k < i; k++)
+            if (str_eq(out->shapes[k].input, shape->input))
+                return error_set(err, STATUS_INVALID_ARGUMENT,
+                                 "--shape: input \"%.*s\" is given twice",
+                                 STR_ARG(str_slice(shape->input, 0, 100)));
+    }
     return STATUS_OK;
+}
+
+status model_check_options(const char *model, const char *precision_text, const char *isa_text,
+                           struct error *err) {
+    if (model_is_onnx(model) || !(precision_text || isa_text))
+        return STATUS_OK;
+    return error_set(err, STATUS_INVALID_ARGUMENT,
+                     "--%s says how to compile a .onnx model, and \"%.200s\" is compiled already",
+                     precision_text ? "precision" : "isa", model);
 }
 
 static status compile_in_memory(struct model *m, const char *path,
@@ -40,6 +66,11 @@ static status compile_in_memory(struct model *m, const char *path,
     return engine_open_bytes(&m->engine, m->bytes, size, err);
 }
 
+status model_explain(const char *path, status code, struct error *err) {
+    bool is_other = code == STATUS_DATA_LOSS && !model_is_onnx(path) && !model_is_plan(path);
+    return is_other ? error_wrap(err, code, "neither a plan nor a file that ends in .onnx") : code;
+}
+
 status model_open(struct model *out, const char *path, const struct compile_options *options,
                   struct error *err) {
     struct model m = {0};
@@ -47,7 +78,7 @@ status model_open(struct model *out, const char *path, const struct compile_opti
                                       : engine_open(&m.engine, path, err);
     if (code != STATUS_OK) {
         model_done(&m);
-        return code;
+        return model_explain(path, code, err);
     }
     *out = m;
     return STATUS_OK;
@@ -89,6 +120,19 @@ void model_fill_random(struct tensor *t, uint64_t seed) {
     }
 }
 
+static status no_such_input(const struct engine *e, const char *option, str name,
+                            struct error *err) {
+    struct arena a CLEANUP(arena_release) = {0};
+    size_t n;
+    const struct engine_io *io = engine_inputs(e, &n);
+    str known = STR("");
+    for (size_t i = 0; i < n && known.n < 300; i++)
+        known = str_format(&a, "%.*s%s\"%.*s\"", STR_ARG(known), i ? ", " : "",
+                           STR_ARG(str_slice(io[i].name, 0, 100)));
+    return error_set(err, STATUS_INVALID_ARGUMENT, "%s: no input \"%.*s\"; the model has %zu%s%.*s",
+                     option, STR_ARG(str_slice(name, 0, 100)), n, n ? ": " : "", STR_ARG(known));
+}
+
 /* The dims that `shapes` gives to input `name`, for the free ones. */
 static status find_shape(struct compile_shape *out, const struct option_list *shapes, str name,
                          struct error *err) {
@@ -101,9 +145,34 @@ static status find_shape(struct compile_shape *out, const struct option_list *sh
     return STATUS_OK;
 }
 
+/* Every shape must be one of an input, and of its rank: a wrong one would go unnoticed. */
+static status check_shapes(const struct engine *e, const struct option_list *shapes,
+                           struct error *err) {
+    for (size_t i = 0; i < shapes->n; i++) {
+        struct compile_shape shape;
+        TRY(compile_shape_parse(&shape, shapes->items[i], err));
+        ptrdiff_t input = engine_find_input(e, shape.input);
+        if (input < 0)
+            return no_such_input(e, "--shape", shape.input, err);
+        const struct engine_io *io = &engine_inputs(e, &(size_t){0})[input];
+        if (shape.rank != io->rank)
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "--shape: input \"%.*s\" has %d dims, found %zu in \"%s\"",
+                             STR_ARG(str_slice(io->name, 0, 100)), io->rank, shape.rank,
+                             shapes->items[i]);
+    }
+    return STATUS_OK;
+}
+
 static status set_random(struct session *s, const struct engine_io *io, size_t i,
                          const struct option_list *shapes, struct error *err) {
     struct compile_shape shape = {0};
+    if (io->dtype == DTYPE_BYTES)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "input \"%.*s\" takes texts, and none are made up; give "
+                         "--input=%.*s=FILE.npy",
+                         STR_ARG(str_slice(io->name, 0, 100)),
+                         STR_ARG(str_slice(io->name, 0, 100)));
     TRY(find_shape(&shape, shapes, io->name, err));
     struct tensor t = {.dtype = io->dtype, .rank = io->rank};
     for (size_t d = 0; d < io->rank; d++) {
@@ -128,14 +197,11 @@ static status set_from_file(struct session *s, const struct engine *e, const cha
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "--input: wanted NAME=FILE.npy, found \"%s\"", word);
     ptrdiff_t i = engine_find_input(e, name);
-    if (i < 0) {
-        size_t n;
-        const struct engine_io *io = engine_inputs(e, &n);
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "no input \"%.*s\"; the model has %zu, the first is \"%.*s\"",
-                         STR_ARG(str_slice(name, 0, 100)), n,
-                         STR_ARG(str_slice(n ? io[0].name : STR(""), 0, 100)));
-    }
+    if (i < 0)
+        return no_such_input(e, "--input", name, err);
+    if (is_set[i])
+        return error_set(err, STATUS_INVALID_ARGUMENT, "--input: \"%.*s\" is given twice",
+                         STR_ARG(str_slice(name, 0, 100)));
     struct tensor *t = arena_new(a, struct tensor);
     TRY(npy_open(t, file, err));
     arena_defer(a, release_tensor, t);
@@ -148,6 +214,7 @@ status model_set_inputs(struct session *s, const struct engine *e, const struct 
     size_t n;
     const struct engine_io *io = engine_inputs(e, &n);
     bool *is_set = arena_array(a, bool, n + 1);
+    TRY(check_shapes(e, shapes, err));
     for (size_t i = 0; i < inputs->n; i++)
         TRY(set_from_file(s, e, inputs->items[i], is_set, a, err));
     for (size_t i = 0; i < n; i++) {

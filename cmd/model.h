@@ -15,6 +15,10 @@ struct model {
 };
 
 bool model_is_onnx(const char *path); /* by its ending */
+bool model_is_plan(const char *path); /* by its first bytes */
+
+/* Puts in front of the error with which `path` could not be opened what the file ought to be. */
+status model_explain(const char *path, status code, struct error *err);
 
 /* Opens `path`; `options` are for ONNX models. Diagnostics go to stderr. */
 NODISCARD status model_open(struct model *out, const char *path,
@@ -23,7 +27,8 @@ void model_done(struct model *m);
 
 /* Sets all inputs of `s`: from the files NAME=FILE of `inputs` (.npy), or all of them from a fixed
  * random sequence when `inputs` is empty; then free dims are those of `shapes` (NAME:1x128), else
- * the smallest that fits. The tensors live in `a`. */
+ * the smallest that fits. The tensors live in `a`. INVALID_ARGUMENT: a name that is no input, or
+ * that is given twice, an input that is missing, a shape that does not fit. */
 NODISCARD status model_set_inputs(struct session *s, const struct engine *e,
                                   const struct option_list *inputs,
                                   const struct option_list *shapes, struct arena *a,
@@ -38,9 +43,14 @@ str model_io_text(struct arena *a, const struct engine_io *io);
 /* The part of `word` before its last '=', and after it. False: there is none. */
 bool model_split_input(const char *word, str *name, const char **file);
 
-/* The options that set a compile_options. */
+/* The options that set a compile_options. INVALID_ARGUMENT: the command line is wrong. */
 NODISCARD status model_parse_options(struct compile_options *out, const char *precision_text,
                                      const char *isa_text, const struct option_list *shapes,
                                      struct error *err);
+
+/* INVALID_ARGUMENT: an option that says how to compile is given for what is not compiled, a plan or
+ * a server's model. */
+NODISCARD status model_check_options(const char *model, const char *precision_text,
+                                     const char *isa_text, struct error *err);
 
 #endif

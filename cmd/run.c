@@ -1,11 +1,12 @@
 /* culmen run: one inference. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/map.h"
 #include "codec/npy.h"
 #include "command.h"
 #include "model.h"
@@ -32,38 +33,96 @@ static const struct option options[] = {
 
 static const struct usage usage = {
     "run", "MODEL.plan|MODEL.onnx [OPTIONS]",
-    "Runs a model once. A .onnx model is compiled in memory first.\n\n"
+    "Runs a model once and shows its outputs. A .onnx model is compiled in memory first.\n\n"
+    "NAME=FILE splits at the last \"=\", NAME:DIMS at the last \":\", so that exported names such "
+    "as "
+    "\"serving_default_x:0\" need no quoting.\n\n"
     "  culmen run model.plan --input=image=image.npy --output-dir=out\n"
     "  culmen run model.onnx --precision=bf16 --threads=2",
     options, ARRAY_LEN(options)};
 
-/* A short line of statistics: enough to see that the answer is one. */
+enum { SHOWN_MAX = 4, TEXT_SHOWN_MAX = 40 };
+
+/* The first texts of {u32 length, bytes}... */
+static void print_texts(const struct tensor *t) {
+    struct arena a CLEANUP(arena_release) = {0};
+    int64_t n = tensor_n_elements(t);
+    const char *p = t->data;
+    for (int64_t i = 0; i < n && i < SHOWN_MAX; i++) {
+        uint32_t size;
+        memcpy(&size, p, sizeof size);
+        str text = {.p = p + sizeof size, .n = size};
+        str shown = str_printable(&a, str_slice(text, 0, TEXT_SHOWN_MAX));
+        printf("%s\"%.*s%s\"", i ? " " : "", STR_ARG(shown), shown.n < text.n ? "..." : "");
+        p += sizeof size + size;
+    }
+    printf("%s\n", n > SHOWN_MAX ? " ..." : "");
+}
+
+static void print_integers(const struct tensor *t, size_t n) {
+    int64_t min = INT64_MAX, max = INT64_MIN, x, first[SHOWN_MAX] = {0};
+    double sum = 0;
+    const size_t step = dtype_size(t->dtype);
+    for (size_t i = 0; i < n; i++) {
+        if (convert(DTYPE_I64, &x, t->dtype, (const char *)t->data + i * step, 1, NULL) !=
+            STATUS_OK)
+            return;
+        min = x < min ? x : min;
+        max = x > max ? x : max;
+        sum += (double)x;
+        if (i < SHOWN_MAX)
+            first[i] = x;
+    }
+    printf("min %" PRId64 "  max %" PRId64 "  mean %.6g  first", min, max, sum / (double)n);
+    for (size_t i = 0; i < n && i < SHOWN_MAX; i++)
+        printf(" %" PRId64, first[i]);
+    printf("%s\n", n > SHOWN_MAX ? " ..." : "");
+}
+
+/* NaN is counted and left out of the rest. */
+static void print_reals(const struct tensor *t, size_t n) {
+    double min = INFINITY, max = -INFINITY, sum = 0, x, first[SHOWN_MAX] = {0};
+    size_t n_nan = 0;
+    const size_t step = dtype_size(t->dtype);
+    for (size_t i = 0; i < n; i++) {
+        if (convert(DTYPE_F64, &x, t->dtype, (const char *)t->data + i * step, 1, NULL) !=
+            STATUS_OK)
+            return;
+        if (i < SHOWN_MAX)
+            first[i] = x;
+        if (isnan(x)) {
+            n_nan++;
+            continue;
+        }
+        min = x < min ? x : min;
+        max = x > max ? x : max;
+        sum += x;
+    }
+    if (n_nan)
+        printf("%zu of %zu are NaN  ", n_nan, n);
+    if (n_nan < n)
+        printf("min %.6g  max %.6g  mean %.6g  ", min, max, sum / (double)(n - n_nan));
+    printf("first");
+    for (size_t i = 0; i < n && i < SHOWN_MAX; i++)
+        printf(" %.6g", first[i]);
+    printf("%s\n", n > SHOWN_MAX ? " ..." : "");
+}
+
+/* A short line: enough to see that the answer is one. */
 static void print_values(const struct tensor *t) {
     int64_t n = tensor_n_elements(t);
-    if (t->dtype == DTYPE_BYTES || n <= 0) {
-        printf("%zu bytes\n", t->size);
-        return;
-    }
-    double *x = malloc((size_t)n * sizeof *x);
-    if (!x || convert(DTYPE_F64, x, t->dtype, t->data, (size_t)n, NULL) != STATUS_OK) {
-        free(x);
-        printf("%zu bytes\n", t->size);
-        return;
-    }
-    double min = x[0], max = x[0], sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        min = x[i] < min ? x[i] : min;
-        max = x[i] > max ? x[i] : max;
-        sum += x[i];
-    }
-    printf("min %.6g  max %.6g  mean %.6g  first", min, max, sum / (double)n);
-    for (int64_t i = 0; i < n && i < 4; i++)
-        printf(" %.6g", x[i]);
-    printf("%s\n", n > 4 ? " ..." : "");
-    free(x);
+    if (n <= 0)
+        printf("empty\n");
+    else if (t->dtype == DTYPE_BYTES)
+        print_texts(t);
+    else if (dtype_is_float(t->dtype) || t->dtype == DTYPE_U64)
+        print_reals(t, (size_t)n);
+    else
+        print_integers(t, (size_t)n);
 }
 
 static void print_outputs(const struct session *s, const struct engine_io *io, size_t n) {
+    struct arena a CLEANUP(arena_release) = {0};
     int width = 6;
     for (size_t i = 0; i < n; i++)
         width = (int)io[i].name.n > width ? (int)io[i].name.n : width;
@@ -73,8 +132,8 @@ static void print_outputs(const struct session *s, const struct engine_io *io, s
     for (size_t i = 0; i < n; i++) {
         const struct tensor *t = session_output(s, i);
         char dims[DIMS_TEXT_SIZE];
-        printf("%-*.*s  %-5s  %-20s  ", width, STR_ARG(io[i].name), dtype_name(t->dtype),
-               dims_format(t->dims, t->rank, dims));
+        printf("%-*.*s  %-5s  %-20s  ", width, STR_ARG(str_printable(&a, io[i].name)),
+               dtype_name(t->dtype), dims_format(t->dims, t->rank, dims));
         print_values(t);
     }
 }
@@ -90,23 +149,51 @@ static str safe_name(struct arena *a, str name) {
     return (str){.p = p, .n = name.n};
 }
 
+/* The file names of the outputs. Two that would be the same are told apart and the user told. */
+static str *name_files(const struct engine_io *io, size_t n, struct arena *a) {
+    struct map taken CLEANUP(map_done) = {0};
+    str *files = arena_array(a, str, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        str name = safe_name(a, io[i].name), file = str_format(a, "%.*s.npy", STR_ARG(name));
+        for (int k = 2; map_get(&taken, file); k++)
+            file = str_format(a, "%.*s.%d.npy", STR_ARG(name), k);
+        map_set(&taken, file, &files[i]);
+        if (file.n != name.n + strlen(".npy"))
+            fprintf(stderr,
+                    "culmen run: output \"%.*s\" is in %.*s: another has the shorter name\n",
+                    STR_ARG(str_printable(a, io[i].name)), STR_ARG(file));
+        files[i] = file;
+    }
+    return files;
+}
+
 static status save_outputs(const struct session *s, const struct engine_io *io, size_t n,
                            struct arena *a, struct error *err) {
-    TRY(file_make_folder(o.output_dir, err));
+    const str *files = name_files(io, n, a);
     for (size_t i = 0; i < n; i++) {
-        str path = str_format(a, "%s/%.*s.npy", o.output_dir, STR_ARG(safe_name(a, io[i].name)));
+        str path = str_format(a, "%s/%.*s", o.output_dir, STR_ARG(files[i]));
         TRY(npy_save(path.p, session_output(s, i), err));
     }
     return STATUS_OK;
 }
 
-static status run_model(const char *path, struct error *err) {
+static status check_options(const char *path, struct compile_options *how, struct error *err) {
+    TRY(model_parse_options(how, o.precision, o.isa, &o.shapes, err));
+    TRY(model_check_options(path, o.precision, o.isa, err));
+    if (o.inputs.n && o.shapes.n && !model_is_onnx(path))
+        return error_set(
+            err, STATUS_INVALID_ARGUMENT,
+            "--shape gives the dims of random inputs; those of --input are in its file");
+    return STATUS_OK;
+}
+
+static status run_model(const char *path, const struct compile_options *how, struct error *err) {
     struct arena a CLEANUP(arena_release) = {0};
     struct model m CLEANUP(model_done) = {0};
     CLEANUP(session_freep) struct session *s = NULL;
-    struct compile_options how;
-    TRY(model_parse_options(&how, o.precision, o.isa, &o.shapes, err));
-    TRY(model_open(&m, path, &how, err));
+    if (o.output_dir)
+        TRY(file_make_folder(o.output_dir, err));
+    TRY(model_open(&m, path, how, err));
     const struct session_options with = {.n_threads = (unsigned)o.threads, .name = "run"};
     TRY(session_new(&s, m.engine, &with, err));
     TRY(model_set_inputs(s, m.engine, &o.inputs, &o.shapes, &a, err));
@@ -114,8 +201,8 @@ static status run_model(const char *path, struct error *err) {
     (void)engine_inputs(m.engine, &n_inputs);
     const struct engine_io *io = engine_outputs(m.engine, &n_outputs);
     if (o.inputs.n == 0 && n_inputs)
-        fprintf(stderr, "culmen run: no --input given: all %zu inputs are random numbers\n",
-                n_inputs);
+        fprintf(stderr, "culmen run: no --input given: %zu input%s of random numbers\n", n_inputs,
+                n_inputs > 1 ? "s" : "");
     int64_t start = clock_now(clock_system());
     TRY(session_run(s, err));
     double ms = (double)(clock_now(clock_system()) - start) / NS_PER_MS;
@@ -130,5 +217,8 @@ int cmd_run(int argc, char **argv) {
     if (n_words != 1)
         return command_misuse(&usage, "wanted one model, found %d", n_words);
     struct error err = {0};
-    return run_model(words[0], &err) == STATUS_OK ? EXIT_OK : command_fail(&usage, &err);
+    struct compile_options how;
+    if (check_options(words[0], &how, &err) != STATUS_OK)
+        return command_misuse(&usage, "%s", err.text);
+    return run_model(words[0], &how, &err) == STATUS_OK ? EXIT_OK : command_fail(&usage, &err);
 }

@@ -136,8 +136,8 @@ static const struct usage usage = {
             "metrics, and\nVertex AI's container contract. A model.onnx is compiled when it is "
             "loaded.\n\n"
             "  culmen serve --model-repository=models\n"
-            "  AIP_HTTP_PORT=8080 AIP_PREDICT_ROUTE=/predict AIP_HEALTH_ROUTE=/health "
-            "AIP_STORAGE_URI=model/ culmen serve",
+            "  AIP_HTTP_PORT=8080 AIP_PREDICT_ROUTE=/predict AIP_HEALTH_ROUTE=/health \\\n"
+            "      AIP_STORAGE_URI=model/ culmen serve",
     .options = options,
     .n_options = ARRAY_LEN(options),
 };

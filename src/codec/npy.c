@@ -238,6 +238,8 @@ static status fail_descr(str descr, struct error *err) {
     memcpy(shown, descr.p, n);
     shown[n] = 0;
     const char *hint = *shown == '>' ? "save it little-endian: a.astype(a.dtype.newbyteorder('<'))"
+                       : strchr(shown, 'O')
+                           ? "Python objects are not read: save text as a.astype('U')"
                        : *shown == '|' ? "only bool, int8, uint8 and text are one byte wide"
                                        : "convert it with a.astype(...) first";
     return error_set(err, STATUS_UNIMPLEMENTED, "npy dtype '%s' is not supported: %s", shown, hint);

@@ -1,11 +1,13 @@
 """Damaged and hostile files: an error that says where, or a valid run; never a crash, never a hang."""
+import pathlib
 import random
 import struct
+import subprocess
 
 import numpy as np
 import pytest
 
-from onnx_writer import FLOAT, INT64, Model, _bytes, _number
+from onnx_writer import FLOAT, INT64, STRING, Model, _bytes, _number
 
 CASES = 500
 CRASH = (-11, -6, -4, -8, -7)  # SEGV, ABRT, ILL, FPE, BUS
@@ -171,3 +173,89 @@ def test_shape_arithmetic_on_int64(culmen, tmp_path):
     np.save(tmp_path / "x.npy", np.arange(6).reshape(2, 3))
     culmen("run", tmp_path / "m.onnx", f"--input=x={tmp_path}/x.npy", f"--output-dir={tmp_path}/out")
     assert np.load(tmp_path / "out/y.npy").tolist() == [[0, 2, 4], [6, 8, 10]]
+
+
+def relu(tmp_path, outputs, kind=FLOAT):
+    m = Model("relus", opset=17)
+    m.input("x", kind, ["n"])
+    for name in outputs:
+        m.node("Relu" if kind == FLOAT else "Identity", ["x"], name)
+        m.output(name, kind, ["n"])
+    (tmp_path / "m.onnx").write_bytes(m.bytes())
+    return tmp_path / "m.onnx"
+
+
+def test_outputs_whose_files_would_be_the_same_are_told_apart(culmen, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(2, np.float32))
+    done = culmen("run", relu(tmp_path, ["y:0", "y_0", "y/0"]), f"--input=x={tmp_path}/x.npy", f"--output-dir={tmp_path}/out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["y_0.2.npy", "y_0.3.npy", "y_0.npy"]
+    assert '"y_0" is in y_0.2.npy' in done.stderr and '"y/0" is in y_0.3.npy' in done.stderr
+
+
+def test_names_cannot_steer_the_terminal(culmen, tmp_path):
+    path = relu(tmp_path, ["\x1b]0;gotcha\x07"])
+    for done in (culmen("run", path), culmen("inspect", path), culmen("run", path, "--input=\x1b[2Jx=no.npy", check=False)):
+        assert "\x1b" not in done.stdout + done.stderr
+    assert "\\u001b" in culmen("inspect", path, "--json").stdout
+
+
+def test_an_input_given_twice_is_refused(culmen, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(2, np.float32))
+    word = f"--input=x={tmp_path}/x.npy"
+    refused(culmen("run", relu(tmp_path, ["y"]), word, word, check=False), "x", "twice")
+
+
+def test_the_model_is_not_overwritten(culmen, tmp_path):
+    path = relu(tmp_path, ["y"])
+    (tmp_path / "link.plan").symlink_to(path)
+    before = path.read_bytes()
+    for output in (path, tmp_path / "link.plan", tmp_path / "other.onnx"):
+        refused(culmen("compile", path, "-o", output, check=False), output.name)
+    assert path.read_bytes() == before
+
+
+def test_devices_are_written_to_and_stay(culmen, tmp_path):
+    path = relu(tmp_path, ["y"])
+    refused(culmen("compile", path, "-o", "/dev/full", check=False), "No space left")
+    culmen("compile", path, "-o", "/dev/null")
+    assert pathlib.Path("/dev/full").is_char_device() and pathlib.Path("/dev/null").is_char_device()
+    assert culmen("compile", path, "-o", tmp_path / "m.plan", "--report=/dev/stdout").stdout.startswith("{")
+
+
+def test_a_killed_compilation_leaves_nothing(culmen, tmp_path):
+    """Whenever it is ended, there is a whole plan or none, and no temporary file."""
+    m = Model("wide", opset=17)
+    m.input("x", FLOAT, ["n", 2048])
+    m.node("MatMul", ["x", m.raw("w", FLOAT, [2048, 2048], bytes(16 << 20))], "y")
+    m.output("y", FLOAT, ["n", 2048])
+    (tmp_path / "m.onnx").write_bytes(m.bytes())
+    out = tmp_path / "out"
+    out.mkdir()
+    for i in range(20):
+        try:
+            culmen("compile", tmp_path / "m.onnx", "-o", out / "m.plan", timeout=0.005 * (i + 1))
+        except subprocess.TimeoutExpired:  # it was killed
+            pass
+        assert {p.name for p in out.iterdir()} <= {"m.plan"}
+        if (out / "m.plan").exists():
+            culmen("inspect", "--verify", out / "m.plan")
+            (out / "m.plan").unlink()
+
+
+def test_texts_are_shown(culmen, tmp_path):
+    np.save(tmp_path / "x.npy", np.array(["a", "b\u00e9", "c\x1b"]))
+    done = culmen("run", relu(tmp_path, ["y"], STRING), f"--input=x={tmp_path}/x.npy")
+    assert '"a" "b\u00e9" "c?"' in done.stdout
+    refused(culmen("run", tmp_path / "m.onnx", check=False), "--input=x=FILE.npy")
+
+
+def test_integers_are_shown_exactly(culmen, tmp_path):
+    np.save(tmp_path / "x.npy", np.array([1234567890123, -5]))
+    done = culmen("run", relu(tmp_path, ["y"], INT64), f"--input=x={tmp_path}/x.npy")
+    assert "min -5  max 1234567890123  mean 6.17284e+11  first 1234567890123 -5" in done.stdout
+
+
+def test_nan_is_counted(culmen, tmp_path):
+    np.save(tmp_path / "x.npy", np.array([1, np.nan, 3, np.inf], np.float32))
+    done = culmen("run", relu(tmp_path, ["y"]), f"--input=x={tmp_path}/x.npy")
+    assert "1 of 4 are NaN" in done.stdout and "max inf" in done.stdout

@@ -113,6 +113,8 @@ static dim dim_of(struct importer *im, const struct onnx_value_info *v, size_t i
     return dim_symbol(&im->g->pool, clean_name(im, name));
 }
 
+static const int64_t INPUT_DIM_MAX = INT32_MAX * 256LL;
+
 static status add_input(struct importer *im, struct scope *s, const struct onnx_value_info *v,
                         const struct binding *bindings) {
     const struct import_shape *shape = shape_of(im, v->name);
@@ -121,12 +123,15 @@ static status add_input(struct importer *im, struct scope *s, const struct onnx_
     value->info.rank = (int8_t)(v->type.has_shape ? v->type.n_dims : shape->rank);
     for (int i = 0; i < value->info.rank; i++) {
         value->info.dims[i] = dim_of(im, v, (size_t)i, bindings);
-        if (value->info.dims[i] == DIM_UNKNOWN || value->info.dims[i] > INT32_MAX * 256LL)
-            if (!dim_is_expr(value->info.dims[i]))
-                return error_set(im->err, STATUS_RESOURCE_EXHAUSTED,
-                                 "input \"%.*s\": dimension %d is too large, or the model has more "
-                                 "than %d named sizes",
-                                 STR_ARG(v->name), i, DIM_SYMBOLS_MAX);
+        dim d = value->info.dims[i];
+        if (d == DIM_UNKNOWN)
+            return error_set(im->err, STATUS_RESOURCE_EXHAUSTED,
+                             "input \"%.*s\": dimension %d: the model has more than %d named sizes",
+                             STR_ARG(v->name), i, DIM_SYMBOLS_MAX);
+        if (dim_is_number(d) && d > INPUT_DIM_MAX)
+            return error_set(im->err, STATUS_RESOURCE_EXHAUSTED,
+                             "input \"%.*s\": dimension %d is %lld, wanted at most %lld",
+                             STR_ARG(v->name), i, (long long)d, (long long)INPUT_DIM_MAX);
     }
     graph_add_input(im->g, value);
     map_set(&s->values, v->name, value);

@@ -27,7 +27,12 @@ static status check_name(const char *name, struct error *err) {
     for (size_t i = 0; i < ARRAY_LEN(passes); i++)
         if (!strcmp(passes[i].name, name))
             return STATUS_OK;
-    return error_set(err, STATUS_INVALID_ARGUMENT, "no pass is called \"%s\"", name);
+    error_set(err, STATUS_INVALID_ARGUMENT, "no pass is called \"%s\"; there are", name);
+    for (size_t i = 0; err && i < ARRAY_LEN(passes); i++) {
+        size_t n = strlen(err->text);
+        snprintf(err->text + n, sizeof err->text - n, "%s %s", i ? "," : "", passes[i].name);
+    }
+    return STATUS_INVALID_ARGUMENT;
 }
 
 static bool is_disabled(const struct passes_options *o, const char *name) {
