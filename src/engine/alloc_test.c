@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "engine/depth_fixture.h"
 #include "engine/engine.h"
 #include "engine/fixture.h"
 #include "plan/write.h"
@@ -87,6 +88,37 @@ TEST(session_run_allocates_nothing_in_the_steady_state) {
         session_free(s);
         engine_unref(e);
     }
+    free(bytes);
+}
+
+static void run_depth_first(struct session *s, struct error *err) {
+    static float x[BATCH_MAX * IN_SIZE];
+    for (int64_t n = 1; n <= BATCH_MAX; n++) {
+        struct tensor t = {.dtype = DTYPE_F32,
+                           .rank = 4,
+                           .dims = {n, 3, 4, 4},
+                           .data = x,
+                           .size = (size_t)n * IN_SIZE * sizeof *x};
+        CHECK_EQ(session_set_input(s, 0, &t, err), STATUS_OK);
+        CHECK_EQ(session_run(s, err), STATUS_OK);
+    }
+}
+
+TEST(session_run_allocates_nothing_when_it_walks_depth_first) {
+    struct error err;
+    size_t size;
+    void *bytes = depth_fixture_bytes(&size);
+    struct engine *e;
+    struct session *s;
+    CHECK_EQ(engine_open_bytes(&e, bytes, size, &err), STATUS_OK);
+    CHECK_EQ(session_new(&s, e, &(struct session_options){.n_threads = 2}, &err), STATUS_OK);
+    run_depth_first(s, &err);
+    long before = n_allocations;
+    for (int i = 0; i < 10; i++)
+        run_depth_first(s, &err);
+    CHECK_EQ(n_allocations - before, 0);
+    session_free(s);
+    engine_unref(e);
     free(bytes);
 }
 

@@ -148,51 +148,110 @@ static status check_shapes(struct session *s, struct error *err) {
     return STATUS_OK;
 }
 
+/* Memory for the values of a lane, or for the others: in `blocks`, those that nobody places get no
+ * size. */
+static size_t place_blocks(struct session *s, struct binding *b, bool is_sliced,
+                           const struct plan_block *blocks, struct arena *a) {
+    const struct engine *e = s->engine;
+    const struct plan *p = &e->plan;
+    struct plan_block *some = arena_array(a, struct plan_block, p->n_values);
+    uint32_t *at = arena_array(a, uint32_t, p->n_values);
+    size_t n = 0;
+    for (uint32_t v = 0; v < p->n_values; v++)
+        if (p->values[v].kind == PLAN_PLANNED && e->shares[v] == v &&
+            b->values[v].is_sliced == is_sliced) {
+            at[v] = (uint32_t)n;
+            some[n++] = blocks[v];
+        }
+    size_t size = plan_place(some, n, a);
+    for (uint32_t v = 0; v < p->n_values; v++)
+        if (p->values[v].kind == PLAN_PLANNED && b->values[v].is_sliced == is_sliced)
+            b->values[v].offset = some[at[e->shares[v]]].offset;
+    return size;
+}
+
+/* A span's steps take turns, so what others have in memory stays theirs for all of it, and what is
+ * only the span's has memory for a slice. */
+static void fit_to_spans(const struct binding *b, struct plan_block *block, bool *is_sliced) {
+    const struct span *span = depth_span_of(b, block->first, block->last);
+    *is_sliced = span && block->first >= span->first && block->last < span->end;
+    if (*is_sliced)
+        block->size = block->size / (size_t)span->n * (size_t)span->slice;
+    for (uint32_t i = 0; i < b->n_spans && !*is_sliced; i++) {
+        span = &b->spans[i];
+        if (block->first >= span->end || block->last < span->first)
+            continue;
+        block->first = block->first < span->first ? block->first : span->first;
+        block->last = block->last >= span->end ? block->last : span->end - 1;
+    }
+}
+
+static size_t size_scratch(const struct session *s, const struct binding *b) {
+    const struct engine *e = s->engine;
+    size_t size = 0;
+    for (uint32_t i = 0; i < e->plan.n_steps; i++) {
+        const struct kernel *k = e->steps[i].kernel;
+        if (e->steps[i].is_dynamic || !k->scratch || depth_span_of(b, i, i))
+            continue;
+        size_t want = k->scratch(&s->calls[i], team_n_threads(s->team));
+        size = want > size ? want : size;
+    }
+    return size;
+}
+
+/* All memory between the steps: `values` bytes, scratch, and what lanes need. */
+static status lay_out(const struct session *s, struct binding *b, size_t values, size_t lane_values,
+                      struct error *err) {
+    enum { ROUND = PLAN_BLOCK_ALIGN - 1 };
+    size_t n_lanes = b->n_spans ? team_n_threads(s->team) : 0, size = SIZE_MAX;
+    size_t limit = SIZE_MAX / 8 / SESSION_THREADS_MAX;
+    if (values < limit && lane_values < limit && b->scratch_size < limit &&
+        b->lane_scratch_size < limit) {
+        b->scratch_offset = values; /* a multiple of 64, as lane_values */
+        b->lanes_offset = values + ((b->scratch_size + ROUND) & ~(size_t)ROUND);
+        b->lane_scratch_offset = lane_values;
+        b->lane_size = lane_values + ((b->lane_scratch_size + ROUND) & ~(size_t)ROUND);
+        size = b->lanes_offset + n_lanes * b->lane_size;
+    }
+    if (size > s->memory_max)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "these dims need %zu bytes between the steps, wanted at most %zu "
+                         "(memory_max)",
+                         size, s->memory_max);
+    b->arena_size = size + PLAN_BLOCK_ALIGN;
+    return STATUS_OK;
+}
+
 static status place_values(struct session *s, struct binding *b, struct error *err) {
     const struct engine *e = s->engine;
     const struct plan *p = &e->plan;
     struct arena a CLEANUP(arena_release) = {0};
     struct plan_block *blocks = arena_array(&a, struct plan_block, p->n_values);
-    uint32_t *block_of = arena_array(&a, uint32_t, p->n_values);
-    size_t n = 0;
-    for (uint32_t v = 0; v < p->n_values; v++) {
-        if (p->values[v].kind != PLAN_PLANNED || e->shares[v] != v)
-            continue;
-        block_of[v] = (uint32_t)n;
-        blocks[n++] = (struct plan_block){.size = b->values[v].size,
-                                          .first = e->lifetimes[v].first,
-                                          .last = e->lifetimes[v].last};
-    }
+    depth_choose(s, b);
+    for (uint32_t v = 0; v < p->n_values; v++)
+        blocks[v] = (struct plan_block){.size = b->values[v].size,
+                                        .first = e->lifetimes[v].first,
+                                        .last = e->lifetimes[v].last};
     for (uint32_t v = 0; v < p->n_values; v++) {
         if (p->values[v].kind != PLAN_PLANNED)
             continue;
-        struct plan_block *block = &blocks[block_of[e->shares[v]]];
+        struct plan_block *block = &blocks[e->shares[v]];
         if (e->lifetimes[v].last > block->last)
             block->last = e->lifetimes[v].last;
     }
-    size_t size = plan_place(blocks, n, &a);
+    for (uint32_t v = 0; v < p->n_values; v++)
+        if (p->values[v].kind == PLAN_PLANNED && e->shares[v] == v)
+            fit_to_spans(b, &blocks[v], &b->values[v].is_sliced);
     for (uint32_t v = 0; v < p->n_values; v++)
         if (p->values[v].kind == PLAN_PLANNED)
-            b->values[v].offset = blocks[block_of[e->shares[v]]].offset;
-
-    b->scratch_size = 0;
-    for (uint32_t i = 0; i < p->n_steps; i++) {
-        const struct kernel *k = e->steps[i].kernel;
-        if (e->steps[i].is_dynamic || !k->scratch)
-            continue;
-        size_t want = k->scratch(&s->calls[i], team_n_threads(s->team));
-        if (want > b->scratch_size)
-            b->scratch_size = want;
-    }
-    if (size > SIZE_MAX / 4 || b->scratch_size > SIZE_MAX / 4 ||
-        size + b->scratch_size > s->memory_max)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
-                         "these dims need %zu bytes between the steps, wanted at most %zu "
-                         "(memory_max)",
-                         size > SIZE_MAX / 4 ? size : size + b->scratch_size, s->memory_max);
-    b->scratch_offset = size; /* a multiple of 64 */
-    b->arena_size = size + b->scratch_size + PLAN_BLOCK_ALIGN;
-    return STATUS_OK;
+            b->values[v].is_sliced = b->values[e->shares[v]].is_sliced;
+    size_t lane_values = place_blocks(s, b, true, blocks, &a), team_scratch;
+    size_t size = place_blocks(s, b, false, blocks, &a);
+    depth_prepare(s, b, &b->lane_scratch_size, &team_scratch);
+    b->scratch_size = size_scratch(s, b);
+    if (team_scratch > b->scratch_size)
+        b->scratch_size = team_scratch;
+    return lay_out(s, b, size, lane_values, err);
 }
 
 void binding_apply_dims(struct session *s, const struct binding *b) {

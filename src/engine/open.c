@@ -230,6 +230,7 @@ static status engine_load(struct engine **out, struct engine *taken, const void 
     TRY(open_steps(e, err));
     e->lifetimes = plan_lifetimes(&e->plan, &e->arena);
     e->shares = plan_shares(&e->plan, e->lifetimes, &e->arena);
+    depth_find_spans(e);
     describe(e);
     *out = TAKE(e);
     return STATUS_OK;

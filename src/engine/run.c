@@ -52,7 +52,7 @@ static status place_operands(struct session *s, struct error *err) {
     for (uint32_t i = 0; i < p->n_inputs; i++)
         TRY(place_input(s, i, err));
     for (uint32_t v = 0; v < p->n_values; v++)
-        if (p->values[v].kind == PLAN_PLANNED)
+        if (p->values[v].kind == PLAN_PLANNED && !s->current->values[v].is_sliced)
             s->tensors[v].data = (char *)s->memory.p + s->current->values[v].offset;
     for (uint32_t i = 0; i < p->n_outputs; i++) {
         if (!lands_directly(s, i))
@@ -121,7 +121,7 @@ static status finish_dynamic(struct session *s, uint32_t i, struct error *err) {
     return STATUS_OK;
 }
 
-static void fail_step(struct session *s, unsigned thread, uint32_t step) {
+void session_fail(struct session *s, unsigned thread, uint32_t step) {
     if (!atomic_exchange(&s->failed, true)) {
         s->failed_thread = thread;
         s->failed_step = step;
@@ -142,7 +142,16 @@ static void run_steps(void *arg, unsigned thread) {
     int64_t *times = thread == 0 ? s->step_ns : NULL;
     int64_t before = times ? clock_now(clock_system()) : 0;
     bool is_behind = false; /* thread 0 has done something that the others have not waited for */
+    const struct span *span = s->current->spans, *spans_end = span + s->current->n_spans;
     for (uint32_t i = 0; i < e->plan.n_steps; i++) {
+        if (span < spans_end && span->first == i) {
+            if (!depth_run(s, span, &team, times))
+                return;
+            i = span++->end - 1;
+            is_behind = false;
+            before = times ? clock_now(clock_system()) : 0;
+            continue;
+        }
         const struct engine_step *step = &e->steps[i];
         struct error *err = &s->errors[thread];
         bool is_alone = step->kernel->is_serial;
@@ -155,13 +164,13 @@ static void run_steps(void *arg, unsigned thread) {
                 has_failed = e->device->launch(e->device, &s->calls[i], &team, err) != STATUS_OK;
         } else {
             if (has_failed && !atomic_load(&s->failed))
-                fail_step(s, thread, i);
+                session_fail(s, thread, i);
             if (is_behind)
                 team_barrier(s->team);
             if (team_is_stopped(s->team))
                 return;
             if (e->device->launch(e->device, &s->calls[i], &team, err) != STATUS_OK)
-                fail_step(s, thread, i);
+                session_fail(s, thread, i);
             team_barrier(s->team);
             if (team_is_stopped(s->team))
                 return;
@@ -170,7 +179,7 @@ static void run_steps(void *arg, unsigned thread) {
         if (thread == 0 && step->is_dynamic && !has_failed)
             has_failed = finish_dynamic(s, i, err) != STATUS_OK;
         if (has_failed && !atomic_load(&s->failed))
-            fail_step(s, thread, i);
+            session_fail(s, thread, i);
         if (times) {
             int64_t now = clock_now(clock_system());
             times[i] += now - before;

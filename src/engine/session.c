@@ -10,16 +10,16 @@ static size_t default_memory_max(void) {
     return pages > 0 && page > 0 ? (size_t)pages / 4 * 3 * (size_t)page : SIZE_MAX / 4;
 }
 
-/* The operands of all calls point into s->tensors for good. */
-static void make_calls(struct session *s, struct arena *a) {
+struct kernel_call *session_make_calls(struct session *s, struct tensor *tensors) {
     const struct engine *e = s->engine;
     const struct plan *p = &e->plan;
-    s->calls = arena_array(a, struct kernel_call, p->n_steps);
+    struct arena *a = &s->arena;
+    struct kernel_call *calls = arena_array(a, struct kernel_call, p->n_steps);
     const struct tensor **in = arena_array(a, const struct tensor *, e->n_operands);
     struct tensor **out = arena_array(a, struct tensor *, e->n_operands);
     for (uint32_t i = 0; i < p->n_steps; i++) {
         const struct plan_step *step = &p->steps[i];
-        s->calls[i] = (struct kernel_call){
+        calls[i] = (struct kernel_call){
             .kernel = e->steps[i].kernel,
             .op = e->steps[i].id,
             .opset = step->opset,
@@ -31,10 +31,11 @@ static void make_calls(struct session *s, struct arena *a) {
             .state = e->steps[i].state,
         };
         for (uint32_t k = 0; k < step->n_in; k++)
-            *in++ = step->in[k] == PLAN_NONE ? NULL : &s->tensors[step->in[k]];
+            *in++ = step->in[k] == PLAN_NONE ? NULL : &tensors[step->in[k]];
         for (uint32_t k = 0; k < step->n_out; k++)
-            *out++ = step->out[k] == PLAN_NONE ? NULL : &s->tensors[step->out[k]];
+            *out++ = step->out[k] == PLAN_NONE ? NULL : &tensors[step->out[k]];
     }
+    return calls;
 }
 
 static void make_tensors(struct session *s, struct arena *a) {
@@ -80,11 +81,13 @@ status session_new(struct session **out, struct engine *e, const struct session_
     for (uint32_t i = 0; i < p->n_outputs; i++)
         s->outputs[i].space.device = e->device;
     make_tensors(s, a);
-    make_calls(s, a);
+    s->calls = session_make_calls(s, s->tensors);
+    s->cache_size = depth_cache_size();
     s->symbols = arena_array(a, int64_t, p->n_symbols);
     for (size_t i = 0; i < SESSION_BINDINGS_MAX; i++) {
         s->bindings[i].symbols = arena_array(a, int64_t, p->n_symbols);
         s->bindings[i].values = arena_array(a, struct bound_value, p->n_values);
+        s->bindings[i].spans = arena_array(a, struct span, e->n_spans);
     }
     if (options->keeps_times)
         s->step_ns = arena_array(a, int64_t, p->n_steps + 1);

@@ -1,7 +1,8 @@
 /* memory.h - who needs memory when, and where it goes: pure functions.
  *
  * Lifetimes follow from the steps alone; sizes follow when the symbols have numbers. Both
- * compiler (for its report) and engine (for real) ask here, so they cannot disagree. */
+ * compiler (for its report) and engine (for real) ask here, so they cannot disagree. Where the
+ * engine walks a batch depth first it needs less (engine/depth.h). */
 #ifndef PLAN_MEMORY_H
 #define PLAN_MEMORY_H
 
