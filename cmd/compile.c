@@ -95,10 +95,11 @@ static status compile_to_file(const char *path, const struct compile_options *wi
     how.on_phase = shows ? show_phase : NULL;
     CLEANUP(compiled_freep) struct compiled *c = NULL;
     status code = compile_model(&c, path, &how, err);
-    if (code == STATUS_OK && shows)
-        show_phase(NULL, "write");
-    if (code == STATUS_OK)
+    if (code == STATUS_OK) {
+        compiled_begin_phase(c, "write");
         code = plan_write(compiled_plan(c), o.output, err);
+        compiled_begin_phase(c, NULL);
+    }
     end_progress(shows);
     if (code != STATUS_OK) {
         str lines = c ? compiled_diagnostics(c) : (str){0};

@@ -54,6 +54,19 @@ TEST(buffer_stops_at_its_limit) {
     buffer_done(&b);
 }
 
+TEST(buffer_discard_keeps_what_lies_outside) {
+    enum { SIZE = 1 << 16, BEGIN = 100, END = SIZE - 100 };
+    unsigned char *p = buffer_alloc(SIZE);
+    memset(p, 7, SIZE);
+    buffer_discard(p + BEGIN, END - BEGIN);
+    for (int i = 0; i < BEGIN; i++)
+        CHECK(p[i] == 7 && p[SIZE - 1 - i] == 7);
+    CHECK(p[SIZE / 2] == 0);
+    buffer_discard(p, 3);
+    CHECK_EQ(p[0], 7);
+    free(p);
+}
+
 TEST(map_keeps_many_keys_through_removal) {
     struct map m = {0};
     char key[16];

@@ -4,12 +4,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 void *buffer_alloc(size_t size) {
     size_t rounded;
     if (__builtin_add_overflow(size ? size : 1, 63, &rounded))
         return NULL;
     return aligned_alloc(64, rounded & ~(size_t)63);
+}
+
+void buffer_discard(void *p, size_t size) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)p + page - 1) / page * page,
+              to = ((uintptr_t)p + size) / page * page;
+    if (from < to)
+        madvise((char *)p + (from - (uintptr_t)p), to - from, MADV_DONTNEED);
 }
 
 status buffer_reserve(struct buffer *b, size_t more, struct error *err) {

@@ -31,7 +31,7 @@ struct compiled {
         int64_t ns;
     } phases[PHASES_MAX];
     size_t n_phases;
-    int64_t phase_start_ns;
+    int64_t phase_start_ns; /* 0: none has begun since the last ended */
 };
 
 const char *precision_name(precision p) {
@@ -87,11 +87,11 @@ status compile_shape_parse(struct compile_shape *out, const char *text, struct e
     return STATUS_OK;
 }
 
-static void begin_phase(struct compiled *c, const char *name) {
+void compiled_begin_phase(struct compiled *c, const char *name) {
     int64_t now = clock_now(clock_system());
-    if (c->n_phases)
+    if (c->phase_start_ns)
         c->phases[c->n_phases - 1].ns = now - c->phase_start_ns;
-    c->phase_start_ns = now;
+    c->phase_start_ns = name ? now : 0;
     if (!name)
         return;
     c->phases[c->n_phases++].name = name;
@@ -136,9 +136,9 @@ static status set_ranges(struct graph *g, const struct compile_shape *s, struct 
 }
 
 static status import(struct compiled *c, struct error *err) {
-    begin_phase(c, "read");
+    compiled_begin_phase(c, "read");
     TRY(onnx_model_open(&c->model, c->path, err));
-    begin_phase(c, "import");
+    compiled_begin_phase(c, "import");
     struct import_shape *shapes =
         arena_array(&c->arena, struct import_shape, c->options->n_shapes + 1);
     for (size_t i = 0; i < c->options->n_shapes; i++) {
@@ -146,7 +146,8 @@ static status import(struct compiled *c, struct error *err) {
         shapes[i] = (struct import_shape){.input = s->input, .rank = s->rank};
         memcpy(shapes[i].dims, s->dims, sizeof shapes[i].dims);
     }
-    const struct import_options options = {.shapes = shapes, .n_shapes = c->options->n_shapes};
+    const struct import_options options = {
+        .is_mapped = true, .shapes = shapes, .n_shapes = c->options->n_shapes};
     TRY(import_onnx(&c->graph, &c->arena, c->model, &options, &c->diagnostics, err));
     for (size_t i = 0; i < c->options->n_shapes; i++)
         TRY(set_ranges(c->graph, &c->options->shapes[i], err));
@@ -187,7 +188,7 @@ static status write_meta(struct compiled *c, struct error *err) {
 }
 
 static status run_passes(struct compiled *c, struct error *err) {
-    begin_phase(c, "passes");
+    compiled_begin_phase(c, "passes");
     const struct compile_options *o = c->options;
     const struct passes_options options = {
         .bf16 = o->precision == PRECISION_BF16,
@@ -206,11 +207,12 @@ static status compile(struct compiled *c, struct error *err) {
     c->ops_after = arena_array(&c->arena, uint32_t, OP_COUNT);
     TRY(import(c, err));
     TRY(run_passes(c, err));
-    begin_phase(c, "lower");
+    compiled_begin_phase(c, "lower");
     TRY(write_meta(c, err));
-    const struct lower_options options = {.isa = c->options->isa, .meta = buffer_str(&c->meta)};
+    const struct lower_options options = {
+        .isa = c->options->isa, .meta = buffer_str(&c->meta), .discards_constants = true};
     TRY(lower_graph(&c->plan, &c->arena, c->graph, &options, err));
-    begin_phase(c, NULL);
+    compiled_begin_phase(c, NULL);
     return STATUS_OK;
 }
 

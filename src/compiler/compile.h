@@ -57,6 +57,10 @@ NODISCARD status compile_model(struct compiled **out, const char *path,
 void compiled_free(struct compiled *c);
 DEFINE_CLEANUP(struct compiled, compiled_free)
 
+/* What the caller does with the plan is a phase of the report too: begins it, and ends the one before.
+ * NULL: the last has ended. */
+void compiled_begin_phase(struct compiled *c, const char *name);
+
 const struct plan *compiled_plan(const struct compiled *c);
 str compiled_diagnostics(const struct compiled *c);
 

@@ -148,3 +148,27 @@ def test_two_threads_give_the_answer_of_one(run, model):
     one, two = (run(model("minilm/model.onnx"), feed, threads=n) for n in (1, 2))
     for name in one:
         assert np.array_equal(one[name], two[name])
+
+
+def test_a_report_has_the_time_of_every_phase(culmen, model, tmp_path):
+    import json
+
+    culmen("compile", model("efficientnet-lite0/model.onnx"), "-o", tmp_path / "m.plan", f"--report={tmp_path}/r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert list(report["time_ms"]) == ["read", "import", "passes", "lower", "write"]
+    assert all(ms > 0 for ms in report["time_ms"].values())
+
+
+def test_compiling_takes_little_more_memory_than_the_plan(model, tmp_path):
+    """Weights are views of the mapped model until they are packed, and leave memory then."""
+    import os
+    import subprocess
+
+    from conftest import CULMEN
+
+    for precision in ("fp32", "bf16"):
+        plan = tmp_path / f"{precision}.plan"
+        child = subprocess.Popen([CULMEN, "compile", model("minilm/model.onnx"), "-o", plan, f"--precision={precision}"])
+        _, code, usage = os.wait4(child.pid, 0)
+        assert code == 0
+        assert usage.ru_maxrss * 1024 < plan.stat().st_size + (100 << 20)

@@ -226,7 +226,10 @@ static status import_initializers(struct importer *im, struct scope *s) {
             return error_set(im->err, STATUS_INVALID_ARGUMENT,
                              "two initializers are called \"%.*s\"", STR_ARG(t->name));
         TRY(import_tensor(im, t, "initializer", t->name, &tensor));
-        map_set(&s->values, t->name, graph_constant(im->g, t->name, &tensor));
+        struct value *v = graph_constant(im->g, t->name, &tensor);
+        v->is_in_file = im->options->is_mapped && tensor.size > GRAPH_ALIGNED_SIZE &&
+                        t->storage != ONNX_STORAGE_TYPED;
+        map_set(&s->values, t->name, v);
     }
     return STATUS_OK;
 }

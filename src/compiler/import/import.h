@@ -26,6 +26,7 @@ struct import_shape {
 };
 
 struct import_options {
+    bool is_mapped; /* the model and its external data are mapped files, not a caller's bytes */
     const struct import_shape *shapes;
     size_t n_shapes;
 };

@@ -184,6 +184,47 @@ TEST(an_initializer_that_is_also_an_input_is_a_constant) {
     done(&f);
 }
 
+/* The bytes of a model's file lie where they lie. */
+TEST(large_initializers_are_views_of_the_file_until_somebody_reads_numbers) {
+    enum { LARGE = 20000, SMALL = 3 };
+    const struct node_text nodes[] = {{"n", "", "Add", "w s", "y"}};
+    static char bytes[1 + LARGE * sizeof(float) + 16];
+    const int64_t large[] = {LARGE}, small[] = {SMALL};
+    struct fixture f = {0};
+    begin(&f, nodes, 1, "y");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (char)(i * 7);
+    char *odd = bytes + ((uintptr_t)bytes % 2 == 0);
+    struct onnx_slot *slot = NULL;
+    const struct onnx_tensor initializers[] = {{.name = STR("w"),
+                                                .elem_type = FLOAT,
+                                                .n_dims = 1,
+                                                .dims = large,
+                                                .n_elements = LARGE,
+                                                .storage = ONNX_STORAGE_RAW,
+                                                .raw = {.p = odd, .n = LARGE * sizeof(float)},
+                                                .slot = slot},
+                                               {.name = STR("s"),
+                                                .elem_type = FLOAT,
+                                                .n_dims = 1,
+                                                .dims = small,
+                                                .n_elements = SMALL,
+                                                .storage = ONNX_STORAGE_RAW,
+                                                .raw = {.p = odd, .n = SMALL * sizeof(float)},
+                                                .slot = slot}};
+    f.m.graph.initializers = initializers;
+    f.m.graph.n_initializers = 2;
+    run(&f);
+    CHECK_EQ(f.code, STATUS_OK);
+    const struct value *w = graph_find(f.g, STR("w")), *s = graph_find(f.g, STR("s"));
+    CHECK(w->info.constant->data == odd && !value_is_aligned(w) && value_is_aligned(s));
+    const void *numbers = value_data(w);
+    CHECK(numbers && numbers != odd && value_is_aligned(w) && value_data(w) == numbers);
+    CHECK(!memcmp(numbers, odd, LARGE * sizeof(float)));
+    CHECK(!memcmp(value_data(s), odd, SMALL * sizeof(float)));
+    done(&f);
+}
+
 TEST(an_output_may_be_an_input) {
     struct fixture f = {0};
     begin(&f, NULL, 0, "x");

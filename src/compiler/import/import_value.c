@@ -20,16 +20,6 @@ status import_tensor(struct importer *im, const struct onnx_tensor *t, const cha
     status s = onnx_tensor_data(im->model, t, &data, &out->size, im->err);
     if (s != STATUS_OK)
         return error_wrap(im->err, s, "%s \"%.*s\"", what, STR_ARG(name));
-    size_t align = dtype_size(out->dtype);
-    if (align > 1 && (uintptr_t)data % align != 0) {
-        out->data = graph_alloc(im->g, out->size);
-        if (!out->data)
-            return error_set(im->err, STATUS_RESOURCE_EXHAUSTED,
-                             "%s \"%.*s\": no memory for %zu bytes", what, STR_ARG(name),
-                             out->size);
-        memcpy(out->data, data, out->size);
-        return STATUS_OK;
-    }
     /* Constants are never written, but struct tensor serves results as well. */
     memcpy(&out->data, &data, sizeof data);
     return STATUS_OK;
@@ -116,6 +106,20 @@ static const struct onnx_attribute *resolve(const struct scope *s, const struct 
     return a;
 }
 
+/* Shape functions read the tensors of attributes as they are. */
+static status align_tensor(struct importer *im, struct tensor *t, str name) {
+    size_t align = dtype_size(t->dtype);
+    if (align <= 1 || (uintptr_t)t->data % align == 0)
+        return STATUS_OK;
+    void *data = graph_alloc(im->g, t->size);
+    if (!data)
+        return error_set(im->err, STATUS_RESOURCE_EXHAUSTED,
+                         "attribute \"%.*s\": no memory for %zu bytes", STR_ARG(name), t->size);
+    memcpy(data, t->data, t->size);
+    t->data = data;
+    return STATUS_OK;
+}
+
 /* One attribute; false: its kind has no form in the graph. */
 static status attribute(struct importer *im, const struct onnx_attribute *a, struct attr *out,
                         bool *is_supported) {
@@ -146,6 +150,7 @@ static status attribute(struct importer *im, const struct onnx_attribute *a, str
             break;
         }
         TRY(import_tensor(im, a->t, "attribute", a->name, t));
+        TRY(align_tensor(im, t, a->name));
         *out = (struct attr){.kind = ATTR_TENSOR, .tensor = t};
         break;
     }

@@ -35,7 +35,7 @@ struct scope {
     int depth;
 };
 
-/* An ONNX tensor as ours, a view of the file where its alignment allows. `what` names it. */
+/* An ONNX tensor as ours: a view of the file, so its elements may be unaligned. `what` names it. */
 NODISCARD status import_tensor(struct importer *im, const struct onnx_tensor *t, const char *what,
                                str name, struct tensor *out);
 

@@ -45,6 +45,7 @@ static str unique_name(struct graph *g, str name) {
 struct value *graph_value(struct graph *g, str name) {
     struct value *v = arena_new(g->arena, struct value);
     v->id = g->n_values;
+    v->graph = g;
     v->has_own_name = name.n > 0;
     v->name = str_copy(g->arena, unique_name(g, name));
     v->info.rank = -1;
@@ -81,11 +82,20 @@ static void constant_contents(struct graph *g, struct op_value *info, const stru
     info->n_contents = (size_t)n;
 }
 
+static bool is_aligned(const struct tensor *t) {
+    size_t align = dtype_size(t->dtype);
+    return align <= 1 || (uintptr_t)t->data % align == 0;
+}
+
 static struct value *constant_new(struct graph *g, str name, const struct tensor *t) {
     struct value *v = graph_value(g, name);
     struct tensor *copy = arena_new(g->arena, struct tensor);
     *copy = *t;
     copy->release = NULL;
+    if (t->size && t->size <= GRAPH_ALIGNED_SIZE && !is_aligned(t)) {
+        copy->data = arena_alloc(g->arena, t->size, dtype_size(t->dtype));
+        memcpy(copy->data, t->data, t->size);
+    }
     v->info.dtype = t->dtype;
     v->info.rank = (int8_t)t->rank;
     memcpy(v->info.dims, t->dims, sizeof t->dims);
@@ -105,6 +115,33 @@ void *graph_alloc(struct graph *g, size_t size) {
     memset(p, 0, size);
     arena_defer(g->arena, free, p);
     return p;
+}
+
+bool value_is_aligned(const struct value *v) {
+    return is_aligned(v->info.constant);
+}
+
+const void *value_data(const struct value *v) {
+    const struct tensor *t = v->info.constant;
+    if (is_aligned(t))
+        return t->data;
+    struct tensor *copy = arena_new(v->graph->arena, struct tensor);
+    void *data = buffer_alloc(t->size);
+    if (!data)
+        return NULL;
+    memcpy(data, t->data, t->size);
+    arena_defer(v->graph->arena, free, data);
+    *copy = *t;
+    copy->data = data;
+    value_rest(v);
+    v->graph->values[v->id]->info.constant = copy;
+    v->graph->values[v->id]->is_in_file = false;
+    return data;
+}
+
+void value_rest(const struct value *v) {
+    if (v->is_in_file)
+        buffer_discard(v->info.constant->data, v->info.constant->size);
 }
 
 status graph_constant_copy(struct value **out, struct graph *g, dtype t, const int64_t *dims,

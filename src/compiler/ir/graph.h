@@ -24,6 +24,7 @@
 #include "tensor/tensor.h"
 
 struct node;
+struct graph;
 
 /* Operand `index` of `node` reads the value. */
 struct use {
@@ -39,10 +40,12 @@ struct value {
      * constant, and only of a constant. */
     struct op_value info;
 
-    struct node *def;   /* NULL: graph input or constant */
-    uint32_t def_index; /* which output of def */
-    bool is_input;      /* one of the graph's inputs */
-    bool has_own_name;  /* named by the model, not made up by graph_insert() */
+    struct graph *graph; /* that it belongs to */
+    struct node *def;    /* NULL: graph input or constant */
+    uint32_t def_index;  /* which output of def */
+    bool is_input;       /* one of the graph's inputs */
+    bool is_in_file;     /* a constant whose bytes lie in a mapped file */
+    bool has_own_name;   /* named by the model, not made up by graph_insert() */
 
     struct use *uses; /* by nodes, in order of creation */
     uint32_t n_uses, uses_capacity;
@@ -109,9 +112,21 @@ struct graph *graph_new(struct arena *a); /* lives until arena_release(a) */
 struct value *graph_value(struct graph *g, str name);
 struct value *graph_find(const struct graph *g, str name); /* NULL: no such value */
 
+/* Constants of at most so many bytes are aligned for their dtype; of larger ones value_data() says. */
+#define GRAPH_ALIGNED_SIZE ((size_t)64 << 10)
+
 /* A constant that borrows t->data until the graph ends. Its dtype, rank, dims and, when small
  * and of an integer type, contents follow from the tensor. */
 struct value *graph_constant(struct graph *g, str name, const struct tensor *t);
+
+/* The elements of a constant, aligned for their dtype. Model files hold weights at odd addresses and
+ * constants are views of them; whoever reads numbers gets a copy, made at the first call, that lives
+ * as long as the graph. NULL: no memory for it. Bytes alone can be had from info.constant->data. */
+const void *value_data(const struct value *v);
+bool value_is_aligned(const struct value *v);
+
+/* Nobody reads the constant soon: the pages of its file leave memory, and come back when read. */
+void value_rest(const struct value *v);
 
 /* A constant whose bytes are copied from `data` (NULL: zeroes). RESOURCE_EXHAUSTED: no memory. */
 NODISCARD status graph_constant_copy(struct value **out, struct graph *g, dtype t,

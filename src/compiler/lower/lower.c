@@ -151,7 +151,7 @@ static void describe_operand(const struct lowering *l, const struct value *v, st
     }
 }
 
-static void make_call(const struct lowering *l, const struct node *n, struct kernel_call *c,
+static void make_call(const struct lowering *l, const struct node *n, struct lowered_step *step,
                       struct arena *a) {
     struct tensor *tensors = arena_array(a, struct tensor, (size_t)n->n_in + n->n_out);
     const struct tensor **in = arena_array(a, const struct tensor *, n->n_in + 1);
@@ -168,13 +168,15 @@ static void make_call(const struct lowering *l, const struct node *n, struct ker
         describe_operand(l, n->out[i], &tensors[n->n_in + i]);
         out[i] = &tensors[n->n_in + i];
     }
-    *c = (struct kernel_call){.op = n->op,
-                              .opset = n->opset,
-                              .attrs = &n->attrs,
-                              .in = in,
-                              .out = out,
-                              .n_in = n->n_in,
-                              .n_out = n->n_out};
+    step->node = n;
+    step->operands = tensors;
+    step->call = (struct kernel_call){.op = n->op,
+                                      .opset = n->opset,
+                                      .attrs = &n->attrs,
+                                      .in = in,
+                                      .out = out,
+                                      .n_in = n->n_in,
+                                      .n_out = n->n_out};
 }
 
 static bool needs_step(const struct lowering *l, const struct node *n) {
@@ -192,8 +194,7 @@ static status choose_kernels(struct lowering *l, isa level, struct error *err) {
         if (!needs_step(l, n))
             continue;
         struct lowered_step *s = &l->steps[l->n_steps++];
-        s->node = n;
-        make_call(l, n, &s->call, l->arena);
+        make_call(l, n, s, l->arena);
         s->call.kernel = kernel_choose(&s->call, level);
         if (s->call.kernel) {
             if ((uint32_t)s->call.kernel->isa > l->isa)
@@ -256,7 +257,7 @@ static status add_operand(struct lowering *l, const struct lowered_step *s, uint
         return number_of(l, v, out, err);
     struct plan_value r = value_record(l, v);
     r.is_packed = true;
-    TRY(weights_pack(l, &s->call, k, size, &r, err));
+    TRY(weights_pack(l, s, k, size, &r, err));
     *out = add_value(l, r);
     return STATUS_OK;
 }
@@ -283,6 +284,7 @@ static status add_steps(struct lowering *l, struct plan_step *steps, struct erro
                                       .n_in = n->n_in,
                                       .out = out,
                                       .n_out = n->n_out};
+        discard_after(l, i);
     }
     return STATUS_OK;
 }
@@ -294,9 +296,15 @@ static size_t count_operands(const struct graph *g) {
     return n;
 }
 
+static void lowering_done(struct lowering *l) {
+    buffer_done(&l->aligned);
+    map_done(&l->constant_uses);
+}
+
 status lower_graph(struct plan *out, struct arena *a, struct graph *g,
                    const struct lower_options *options, struct error *err) {
-    struct lowering l = {.graph = g, .arena = a};
+    CLEANUP(lowering_done)
+    struct lowering l = {.graph = g, .arena = a, .discards_constants = options->discards_constants};
     uint32_t n = g->n_values;
     l.kinds = arena_array(a, uint8_t, n);
     l.dims = arena_array(a, struct lowered_dims, n);
@@ -311,6 +319,7 @@ status lower_graph(struct plan *out, struct arena *a, struct graph *g,
     mark_needed(&l);
     TRY(choose_kernels(&l, options->isa, err));
     TRY(weights_begin(&l, err));
+    discard_begin(&l);
 
     uint32_t *inputs = arena_array(a, uint32_t, g->n_inputs + 1);
     struct plan_output *outputs = arena_array(a, struct plan_output, g->n_outputs + 1);

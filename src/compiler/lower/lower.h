@@ -15,6 +15,11 @@
 struct lower_options {
     isa isa;  /* the highest level whose kernels may be chosen */
     str meta; /* JSON, goes into the plan as it is */
+
+    /* A constant's pages go back to the system after the last step that reads it, so that a plan
+     * takes the place of its model in memory: the graph's constants are gone afterwards. Only for
+     * graphs whose constants lie in mapped files and in memory of their own. */
+    bool discards_constants;
 };
 
 /* Fills *out with structs and weights that live in `a` and with views of the graph. Every value

@@ -2,6 +2,7 @@
 #ifndef COMPILER_LOWER_LOWER_INTERNAL_H
 #define COMPILER_LOWER_LOWER_INTERNAL_H
 
+#include "base/buffer.h"
 #include "base/map.h"
 #include "compiler/ir/graph.h"
 #include "kernels/kernel.h"
@@ -12,8 +13,9 @@ struct lowered_dims {
 };
 
 struct lowered_step {
-    struct node *node;
+    const struct node *node;
     struct kernel_call call; /* dims that are not numbers are -1 */
+    struct tensor *operands; /* [node->n_in], of the call */
 };
 
 /* Arrays by value id of the graph unless said otherwise. */
@@ -34,6 +36,9 @@ struct lowering {
     struct plan_value *values; /* of the plan */
     uint32_t n_values;
 
+    struct buffer aligned;    /* a constant for pack() whose bytes lie at an odd address */
+    bool discards_constants;  /* discard.c */
+    struct map constant_uses; /* data of a constant -> number of the last step that reads it, + 1 */
     char *weights;
     size_t weights_size, weights_capacity;
     struct weight_slot *slots; /* hash table of what is in the weights */
@@ -49,7 +54,12 @@ void dims_renumber(struct lowering *l, struct plan *p); /* gives p only what it 
 NODISCARD status weights_begin(struct lowering *l, struct error *err);
 NODISCARD status weights_add(struct lowering *l, const struct tensor *t, struct plan_value *v,
                              struct error *err);
-NODISCARD status weights_pack(struct lowering *l, const struct kernel_call *c, uint32_t operand,
+NODISCARD status weights_pack(struct lowering *l, const struct lowered_step *s, uint32_t operand,
                               size_t size, struct plan_value *v, struct error *err);
+
+/* discard.c: constants leave memory after the last step that reads them. No-ops unless
+ * l->discards_constants. */
+void discard_begin(struct lowering *l);
+void discard_after(struct lowering *l, uint32_t step);
 
 #endif

@@ -123,3 +123,39 @@ TEST(outputs_may_be_inputs_and_constants) {
     CHECK_EQ(p.values[p.outputs[0].value].kind, PLAN_ALIAS);
     CHECK_EQ(p.values[p.outputs[1].value].kind, PLAN_CONSTANT);
 }
+
+/* `late`'s reader gets a view of what `early`'s reads: the bytes must outlive both. */
+static struct plan lower_shared(struct arena *a, bool discards) {
+    struct lower_options options = {.isa = ISA_GENERIC, .meta = STR("{}")};
+    struct plan p = {0};
+    struct graph *g;
+    const char *text = "graph \"g\" opset 17\n"
+                       "input %x: f32[3,256]\n"
+                       "const %w: f32[256,256] = #01\n"
+                       "const %other: f32[256,256] = #02\n"
+                       "const %unused: f32[256,256] = #03\n"
+                       "const %out: f32[256,256] = #04\n"
+                       "%early: f32[3,256] = Linear(%x, %w)\n"
+                       "%middle: f32[3,256] = Linear(%early, %other)\n"
+                       "%late: f32[3,256] = Linear(%middle, %other)\n"
+                       "output \"y\" = %late\n"
+                       "output \"c\" = %out\n";
+    options.discards_constants = discards;
+    if (graph_parse(&g, a, str_from_c(text), &err) != STATUS_OK) {
+        fail();
+        return p;
+    }
+    struct value *view = graph_constant(g, STR("view"), graph_find(g, STR("w"))->info.constant);
+    node_set_input(g, graph_find(g, STR("late"))->def, 1, view);
+    if (lower_graph(&p, a, g, &options, &err) != STATUS_OK)
+        fail();
+    return p;
+}
+
+TEST(discarding_constants_does_not_change_the_plan) {
+    struct arena a CLEANUP(arena_release) = {0};
+    struct plan kept = lower_shared(&a, false), discarded = lower_shared(&a, true);
+    CHECK_EQ(kept.weights_size, discarded.weights_size);
+    CHECK(kept.weights_size >= (size_t)3 * 256 * 256 * 4);
+    CHECK(!memcmp(kept.weights, discarded.weights, kept.weights_size));
+}

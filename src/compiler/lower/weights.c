@@ -92,12 +92,27 @@ status weights_add(struct lowering *l, const struct tensor *t, struct plan_value
     return STATUS_OK;
 }
 
-status weights_pack(struct lowering *l, const struct kernel_call *c, uint32_t operand, size_t size,
+/* Constants are views of the model's file, so the kernel may need an aligned copy of this one. */
+static status align_operand(struct lowering *l, struct tensor *t, struct error *err) {
+    size_t align = dtype_size(t->dtype);
+    if (align <= 1 || (uintptr_t)t->data % align == 0)
+        return STATUS_OK;
+    buffer_clear(&l->aligned);
+    TRY(buffer_append(&l->aligned, t->data, t->size, err));
+    t->data = l->aligned.p;
+    return STATUS_OK;
+}
+
+status weights_pack(struct lowering *l, const struct lowered_step *s, uint32_t operand, size_t size,
                     struct plan_value *v, struct error *err) {
     TRY(check_room(l, size, err));
     char *to = l->weights + l->weights_size;
+    struct tensor *t = &s->operands[operand];
+    void *data = t->data;
+    TRY(align_operand(l, t, err));
     memset(to, 0, size); /* what pack() leaves as padding is the same each time */
-    c->kernel->pack(c, operand, to);
+    s->call.kernel->pack(&s->call, operand, to);
+    t->data = data;
     weights_commit(l, size, v);
     return STATUS_OK;
 }

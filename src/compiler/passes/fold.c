@@ -103,13 +103,26 @@ static size_t growth_of(const struct node *n, const struct tensor *results) {
     return out > in ? out - in : 0;
 }
 
+/* A constant's tensor with its elements aligned, for as long as `copies` lives. NULL: no memory. */
+static const struct tensor *aligned_operand(const struct value *v, struct arena *copies) {
+    if (value_is_aligned(v))
+        return v->info.constant;
+    struct tensor *t = arena_new(copies, struct tensor);
+    *t = *v->info.constant;
+    if (!(t->data = buffer_alloc(t->size)))
+        return NULL;
+    arena_defer(copies, free, t->data);
+    memcpy(t->data, v->info.constant->data, t->size);
+    return t;
+}
+
 /* `room`: what is left of FOLD_GROWTH_MAX. */
 static status fold_node(struct graph *g, struct node *n, size_t *room) {
-    const struct tensor *in[FOLD_OPERANDS_MAX];
+    struct arena copies CLEANUP(arena_release) = {
+        0}; /* operands are often read here and nowhere else */
+    const struct tensor *in[FOLD_OPERANDS_MAX] = {NULL};
     struct tensor *out[FOLD_OPERANDS_MAX],
         *results = arena_array(g->arena, struct tensor, n->n_out);
-    for (uint32_t i = 0; i < n->n_in; i++)
-        in[i] = n->in[i] ? n->in[i]->info.constant : NULL;
     for (uint32_t i = 0; i < n->n_out; i++) {
         out[i] = n->out[i] ? &results[i] : NULL;
         if (n->out[i] && (!result_tensor(n, n->out[i], &results[i]) || !is_cheap(n, &results[i])))
@@ -119,11 +132,17 @@ static status fold_node(struct graph *g, struct node *n, size_t *room) {
     if (growth > *room)
         return STATUS_OK;
     *room -= growth;
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (n->in[i] && !(in[i] = aligned_operand(n->in[i], &copies)))
+            return STATUS_OK;
     for (uint32_t i = 0; i < n->n_out; i++)
         if (out[i] && !(out[i]->data = graph_alloc(g, out[i]->size ? out[i]->size : 1)))
             return STATUS_OK;
     if (run_kernel(n, in, out) != STATUS_OK)
         return STATUS_OK;
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (n->in[i])
+            value_rest(n->in[i]);
     for (uint32_t i = 0; i < n->n_out; i++) {
         if (!out[i] || !tensor_size(out[i]->dtype, out[i]->dims, out[i]->rank, &out[i]->size))
             continue;

@@ -16,7 +16,7 @@ static const float *vector_of(const struct node *n, uint32_t i, int64_t channels
     if (!value_is_constant(v) || v->info.dtype != DTYPE_F32 ||
         tensor_n_elements(v->info.constant) != channels)
         return NULL;
-    return v->info.constant->data;
+    return value_data(v);
 }
 
 static status insert_binary(struct value **out, struct graph *g, struct node *before, op_id op,
@@ -73,10 +73,10 @@ static bool read_per_channel(const struct value *v, int rank, int64_t channels,
     if (!value_is_constant(v) || v->info.dtype != DTYPE_F32)
         return false;
     const struct tensor *t = v->info.constant;
-    *out = (struct per_channel){.p = t->data,
+    *out = (struct per_channel){.p = value_data(v),
                                 .is_scalar = tensor_n_elements(t) == 1 && t->rank <= rank};
-    if (out->is_scalar)
-        return true;
+    if (out->is_scalar || !out->p)
+        return out->p != NULL;
     int channel = (int)t->rank - (rank - 1); /* operands are aligned at their last axes */
     if (t->rank > rank || channel < 0 || t->dims[channel] != channels)
         return false;
@@ -126,11 +126,14 @@ static status change_bias(struct graph *g, struct node *conv, const struct per_c
     const struct value *old = node_in(conv, 2);
     if (!old && !shift)
         return STATUS_OK;
+    const float *from = old ? value_data(old) : NULL;
+    if (old && !from)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a bias");
     struct value *made;
     TRY(graph_constant_copy(&made, g, DTYPE_F32, &channels, 1, NULL, err));
     float *p = made->info.constant->data;
     for (int64_t m = 0; m < channels; m++) {
-        float b = old ? ((const float *)old->info.constant->data)[m] : 0.0f;
+        float b = from ? from[m] : 0.0f;
         p[m] = b * (scale ? at(scale, m) : 1.0f) + (shift ? at(shift, m) : 0.0f);
     }
     struct value *in[] = {conv->in[0], conv->in[1], made};

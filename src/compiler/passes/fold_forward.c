@@ -19,8 +19,8 @@ static bool read_columns(const struct value *v, int rank, int64_t n, struct colu
         return false;
     const struct tensor *t = v->info.constant;
     int64_t count = tensor_n_elements(t);
-    *out = (struct columns){.p = t->data, .is_scalar = count == 1};
-    return count == 1 || (count == n && t->dims[t->rank - 1] == n);
+    *out = (struct columns){.p = value_data(v), .is_scalar = count == 1};
+    return (out->p && count == 1) || (out->p && count == n && t->dims[t->rank - 1] == n);
 }
 
 static float at(const struct columns *c, int64_t i, float fallback) {
@@ -72,7 +72,7 @@ static bool is_plain_product(const struct node *n) {
 static void fold(const struct node *n, const struct affine *a, float *w, float *bias,
                  int64_t outputs) {
     const struct tensor *t = n->in[1]->info.constant;
-    const float *from = t->data;
+    const float *from = value_data(n->in[1]);
     bool is_linear = n->op == OP_Linear;
     int64_t count = tensor_n_elements(t), k_size = is_linear ? t->dims[0] : t->dims[t->rank - 1];
     for (int64_t i = 0; i < count; i++) {
@@ -91,6 +91,8 @@ static status fold_into(struct graph *g, struct node *n, struct error *err) {
     int64_t k = n->op == OP_Linear ? t->dims[0] : t->dims[t->rank - 1];
     int64_t outputs = n->op == OP_Linear ? t->dims[1] : t->dims[0];
     if (tensor_n_elements(t) == 0 || !read_affine(n->in[0], k, &a))
+        return STATUS_OK;
+    if (!value_data(n->in[1]))
         return STATUS_OK;
     struct value *w, *bias;
     const struct value *old = node_in(n, 2);

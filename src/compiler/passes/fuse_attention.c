@@ -355,8 +355,8 @@ static status mask_of_where(struct graph *g, struct pattern *p, struct error *er
 static bool is_all_zero(const struct value *v) {
     if (!value_is_constant(v))
         return false;
-    const float *x = v->info.constant->data;
-    for (int64_t i = 0; i < tensor_n_elements(v->info.constant); i++)
+    const float *x = value_data(v);
+    for (int64_t i = 0; x && i < tensor_n_elements(v->info.constant); i++)
         if (x[i] != 0.0f)
             return false;
     return true;

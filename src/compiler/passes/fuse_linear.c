@@ -39,12 +39,14 @@ static status gemm_weights(struct value **out, struct graph *g, const struct nod
         *out = n->in[1];
         return STATUS_OK;
     }
+    const float *from = value_data(n->in[1]);
+    if (!from)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for weights");
     int64_t rows = b->dims[0], columns = b->dims[1],
             dims[2] = {is_turned ? columns : rows, is_turned ? rows : columns};
     struct value *made;
     TRY(graph_constant_copy(&made, g, DTYPE_F32, dims, 2, NULL, err));
     float *to = made->info.constant->data;
-    const float *from = b->data;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < columns; c++)
             to[is_turned ? c * rows + r : r * columns + c] = alpha * from[r * columns + c];
@@ -62,17 +64,19 @@ static status bias_of(struct value **out, struct graph *g, const struct value *v
     int64_t count = tensor_n_elements(t);
     if ((count != n && count != 1) || (count == n && count != 1 && t->dims[t->rank - 1] != n))
         return STATUS_OK;
+    const float *from = value_data(v);
+    if (!from)
+        return STATUS_OK;
     struct value *made;
     TRY(graph_constant_copy(&made, g, DTYPE_F32, &n, 1, NULL, err));
     for (int64_t i = 0; i < n; i++)
-        ((float *)made->info.constant->data)[i] =
-            factor * ((const float *)t->data)[count == 1 ? 0 : i];
+        ((float *)made->info.constant->data)[i] = factor * from[count == 1 ? 0 : i];
     *out = made;
     return STATUS_OK;
 }
 
 static status fuse_gemm(struct graph *g, struct node *n, struct error *err) {
-    struct value *x = n->in[0], *w, *bias = NULL, *y, *c = node_in(n, 2);
+    struct value *x = n->in[0], *w = NULL, *bias = NULL, *y, *c = node_in(n, 2);
     if (!is_matrix(n->in[1]) || x->info.dtype != DTYPE_F32 || attr_int(&n->attrs, "transA", 0))
         return STATUS_OK;
     TRY(gemm_weights(&w, g, n, err));
@@ -102,8 +106,11 @@ static status fuse_bias(struct graph *g, struct node *n, struct error *err) {
         TRY(bias_of(&bias, g, n->in[1 - i], columns, 1.0f, err));
         if (!bias)
             continue;
+        const float *more = old ? value_data(old) : NULL;
+        if (old && !more)
+            continue;
         for (int64_t j = 0; old && j < columns; j++)
-            ((float *)bias->info.constant->data)[j] += ((const float *)old->info.constant->data)[j];
+            ((float *)bias->info.constant->data)[j] += more[j];
         TRY(insert_linear(&y, g, linear, linear->in[0], linear->in[1], bias, err));
         graph_replace(g, n->out[0], y);
         graph_erase_dead(g, n);

@@ -42,8 +42,10 @@ static status join_weights(struct value **out, struct graph *g, const struct joi
     for (size_t l = 0; l < j->n; l++) {
         const struct tensor *w = j->linears[l]->in[1]->info.constant;
         size_t row = (size_t)w->dims[1] * sizeof(float);
+        const char *from = w->data; /* bytes: not aligned */
         for (int64_t r = 0; r < k; r++)
-            memcpy(to + r * j->width + j->offsets[l], (const float *)w->data + r * w->dims[1], row);
+            memcpy(to + r * j->width + j->offsets[l], from + (size_t)r * row, row);
+        value_rest(j->linears[l]->in[1]);
     }
     return STATUS_OK;
 }

@@ -80,6 +80,7 @@ static status permute_constant(struct value **out, struct graph *g, struct value
     struct value *made;
     TRY(graph_constant_copy(&made, g, t->dtype, dims, p->rank, NULL, err));
     permute_bytes(made->info.constant->data, t->data, t->dims, p, dtype_size(t->dtype));
+    value_rest(v);
     *out = made;
     return STATUS_OK;
 }

@@ -135,8 +135,17 @@ static status narrow_constant(struct value **out, struct graph *g, const struct 
     const struct tensor *t = v->info.constant;
     struct value *made;
     TRY(graph_constant_copy(&made, g, DTYPE_BF16, t->dims, t->rank, NULL, err));
-    TRY(convert(DTYPE_BF16, made->info.constant->data, DTYPE_F32, t->data,
-                (size_t)tensor_n_elements(t), err));
+    /* Piece by piece: weights lie at odd addresses, and a copy of all of them is not worth its memory. */
+    enum { PIECE = 1024 };
+    float piece[PIECE];
+    const char *from = t->data;
+    uint16_t *to = made->info.constant->data;
+    for (size_t n = (size_t)tensor_n_elements(t), i = 0; i < n; i += PIECE) {
+        size_t count = n - i < PIECE ? n - i : PIECE;
+        memcpy(piece, from + i * sizeof *piece, count * sizeof *piece);
+        TRY(convert(DTYPE_BF16, to + i, DTYPE_F32, piece, count, err));
+    }
+    value_rest(v);
     *out = made;
     return STATUS_OK;
 }

@@ -76,8 +76,8 @@ static status merge_reshape(struct value **out, struct graph *g, struct node *n,
 static bool all_elements_are(const struct value *v, float x) {
     if (!value_is_constant(v) || v->info.dtype != DTYPE_F32)
         return false;
-    const float *p = v->info.constant->data;
-    int64_t n = tensor_n_elements(v->info.constant);
+    const float *p = value_data(v);
+    int64_t n = p ? tensor_n_elements(v->info.constant) : 0;
     for (int64_t i = 0; i < n; i++)
         if (p[i] != x)
             return false;
@@ -114,10 +114,13 @@ static status simplify_mul(struct value **out, struct graph *g, struct node *n, 
 static status with_constant(struct value **out, struct graph *g, struct node *n, op_id op,
                             float (*f)(float), struct error *err) {
     const struct tensor *t = n->in[1]->info.constant;
+    const float *from = value_data(n->in[1]);
+    if (!from)
+        return STATUS_OK;
     struct value *c;
     TRY(graph_constant_copy(&c, g, DTYPE_F32, t->dims, t->rank, NULL, err));
     for (int64_t i = 0; i < tensor_n_elements(t); i++)
-        ((float *)c->info.constant->data)[i] = f(((const float *)t->data)[i]);
+        ((float *)c->info.constant->data)[i] = f(from[i]);
     struct value *in[] = {n->in[0], c};
     struct node *made = graph_insert(g, n, op, in, 2, 1);
     TRY(node_infer(g, made, NULL, err));
@@ -142,11 +145,11 @@ static status simplify_sub(struct value **out, struct graph *g, struct node *n, 
 static bool can_invert(const struct value *v) {
     if (!value_is_constant(v) || v->info.dtype != DTYPE_F32)
         return false;
-    const float *p = v->info.constant->data;
-    for (int64_t i = 0; i < tensor_n_elements(v->info.constant); i++)
+    const float *p = value_data(v);
+    for (int64_t i = 0; p && i < tensor_n_elements(v->info.constant); i++)
         if (!(p[i] > 1e-30f || p[i] < -1e-30f) || p[i] > 1e30f || p[i] < -1e30f)
             return false;
-    return true;
+    return p != NULL;
 }
 
 /* x / c is x * (1 / c): at most half a unit in the last place away. */
