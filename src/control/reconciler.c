@@ -108,6 +108,7 @@ static status stop_orphans(struct pass *p, struct error *err) {
 }
 
 static void collect_replicas(struct pass *p, struct deployment *d) {
+    d->n_replicas = d->n_ready = 0;
     d->replicas = arena_array(p->arena, struct replica_status, p->n_replicas + 1);
     for (size_t i = 0; i < p->n_replicas; i++) {
         const struct replica_status *r = &p->replicas[i];
@@ -118,13 +119,14 @@ static void collect_replicas(struct pass *p, struct deployment *d) {
     }
 }
 
-/* Those that may get requests: the ready ones; while there are none, those whose socket is open,
- * where a request waits for the process that comes, or that is busy, and is not refused. */
+/* Those that may get requests: the ready ones, and those whose socket is open and whose process is
+ * still to come, where a request waits and is not refused; while none is ready also those that are
+ * busy or hang. */
 static void routable(struct pass *p, struct deployment *d, struct served_model *out) {
     struct replica_status *list = arena_array(p->arena, struct replica_status, d->n_replicas + 1);
     size_t n = 0;
     for (size_t i = 0; i < d->n_replicas; i++)
-        if (d->n_ready ? d->replicas[i].state == REPLICA_READY : d->replicas[i].is_open)
+        if (d->replicas[i].is_open && (d->n_ready == 0 || d->replicas[i].state != REPLICA_UNREADY))
             list[n++] = d->replicas[i];
     out->replicas = list;
     out->n_replicas = n;
@@ -204,21 +206,30 @@ static void steps(struct pass *p) {
     }
 }
 
-static status pass_run(struct pass *p, struct error *err) {
+static status look(struct pass *p, struct error *err) {
     struct runtime *runtime = p->r->options.runtime;
+    TRY(runtime->driver->list(runtime, p->arena, &p->replicas, &p->n_replicas, err));
+    for (size_t i = 0; i < p->n_deployments; i++)
+        collect_replicas(p, &p->deployments[i]);
+    return STATUS_OK;
+}
+
+static status pass_run(struct pass *p, struct error *err) {
     int64_t revision = store_revision(p->r->options.store);
     TRY(read_deployments(p, err));
+    /* First what died out of the routes: what apply() does next takes its time. */
+    TRY(look(p, err));
+    TRY(publish(p, err));
     for (size_t i = 0; i < p->n_deployments; i++) {
         struct error failed;
         if (apply_one(p, &p->deployments[i], &failed) != STATUS_OK)
             report("replicas were not applied", &p->deployments[i], &failed);
     }
-    TRY(runtime->driver->list(runtime, p->arena, &p->replicas, &p->n_replicas, err));
+    TRY(look(p, err));
     TRY(stop_orphans(p, err));
     const struct deployment *entered = NULL;
     for (size_t i = 0; i < p->n_deployments; i++) {
         struct deployment *d = &p->deployments[i];
-        collect_replicas(p, d);
         deployment_judge(d, wall_now_ns());
         /* One commit moves an endpoint from its revision: the others wait for the next pass. */
         if (d->step == STEP_DEPLOYED && entered && entered->endpoint == d->endpoint) {

@@ -237,7 +237,7 @@ static bool is_done(struct fixture *f) {
     return done;
 }
 
-static unsigned weight_of(struct fixture *f, const char *id, size_t *n_replicas) {
+static unsigned weight_of(struct fixture *f, const char *id, size_t *n_replicas, size_t *n_ready) {
     struct route_table t = {0};
     unsigned weight = 1000;
     CHECK_EQ(route_table_read(&t, f->routes_path, NULL), STATUS_OK);
@@ -246,6 +246,9 @@ static unsigned weight_of(struct fixture *f, const char *id, size_t *n_replicas)
             if (str_eq_c(t.endpoints[i].models[k].id, id)) {
                 weight = t.endpoints[i].models[k].weight;
                 *n_replicas = t.endpoints[i].models[k].n_replicas;
+                *n_ready = 0;
+                for (size_t x = 0; x < *n_replicas; x++)
+                    *n_ready += t.endpoints[i].models[k].replicas[x].is_ready;
             }
     route_table_done(&t);
     return weight;
@@ -271,8 +274,8 @@ TEST(reconciler_deploys_when_the_replicas_are_ready) {
     const struct json_value *dm = json_get(f.json, "deployedModels")->first;
     CHECK(str_eq(record_string(dm, "id"), STR("100")));
     CHECK_EQ(record_i64(json_get(f.json, "trafficSplit"), "100", 0), 100);
-    size_t n_replicas = 0;
-    CHECK_EQ(weight_of(&f, "100", &n_replicas), 100);
+    size_t n_replicas = 0, n_ready = 0;
+    CHECK_EQ(weight_of(&f, "100", &n_replicas, &n_ready), 100);
     CHECK_EQ(n_replicas, 2);
     pass(&f);
     pass(&f);
@@ -361,8 +364,8 @@ TEST(reconciler_undeploys_routes_first_and_then_replicas) {
     pass(&f);
     CHECK(is_done(&f));
     CHECK_EQ(f.runtime.n, 0);
-    size_t n_replicas;
-    CHECK_EQ(weight_of(&f, "100", &n_replicas), 1000);
+    size_t n_replicas = 0, n_ready = 0;
+    CHECK_EQ(weight_of(&f, "100", &n_replicas, &n_ready), 1000);
     fixture_done(&f);
 }
 
@@ -389,17 +392,21 @@ TEST(reconciler_gives_the_share_of_a_model_that_left_to_the_new_one) {
 TEST(reconciler_routes_to_ready_replicas_or_to_those_that_listen) {
     struct fixture f;
     fixture_init(&f);
-    size_t n_replicas = 0;
+    size_t n_replicas = 0, n_ready = 0;
     deploy(&f, "100", "{\"0\":100}");
     pass(&f);
     f.runtime.replicas[0].state = REPLICA_WAITING;
     pass(&f);
-    CHECK_EQ(weight_of(&f, "100", &n_replicas), 100);
-    CHECK_EQ(n_replicas, 1);
+    CHECK_EQ(weight_of(&f, "100", &n_replicas, &n_ready), 100);
+    CHECK(n_replicas == 2 && n_ready == 1);
+    f.runtime.replicas[0].state = REPLICA_UNREADY; /* it may hang: nothing waits for it */
+    pass(&f);
+    CHECK_EQ(weight_of(&f, "100", &n_replicas, &n_ready), 100);
+    CHECK(n_replicas == 1 && n_ready == 1);
     f.runtime.replicas[1].state = REPLICA_STARTING;
     pass(&f);
-    CHECK_EQ(weight_of(&f, "100", &n_replicas), 100);
-    CHECK_EQ(n_replicas, 2);
+    CHECK_EQ(weight_of(&f, "100", &n_replicas, &n_ready), 100);
+    CHECK(n_replicas == 2 && n_ready == 0);
     fixture_done(&f);
 }
 

@@ -30,8 +30,10 @@ static uint64_t table_hash(const struct route_table *t) {
                 hash_text(&hash, texts[x]);
             hash_number(&hash, m->weight);
             hash_number(&hash, (int64_t)m->n_replicas);
-            for (size_t x = 0; x < m->n_replicas; x++)
+            for (size_t x = 0; x < m->n_replicas; x++) {
                 hash_text(&hash, m->replicas[x].address);
+                hash_number(&hash, m->replicas[x].is_ready);
+            }
         }
     }
     return hash;
@@ -63,8 +65,8 @@ static void model_fill(struct arena *a, struct route_model *out, const struct se
         .replicas = arena_array(a, struct route_replica, m->n_replicas + 1),
     };
     for (size_t i = 0; i < m->n_replicas && i < ROUTE_REPLICAS_MAX; i++)
-        out->replicas[out->n_replicas++] =
-            (struct route_replica){.address = m->replicas[i].address, .is_ready = true};
+        out->replicas[out->n_replicas++] = (struct route_replica){
+            .address = m->replicas[i].address, .is_ready = m->replicas[i].state == REPLICA_READY};
 }
 
 void routes_init(struct routes *r, const char *path) {

@@ -45,6 +45,7 @@ static void use_shared(struct gateway_loop *home, struct shared_table *shared) {
     struct table *old = home->table;
     home->table = table_new(&home->backends, shared);
     table_unref(old);
+    relay_rescue(home);
 }
 
 static void receive_table(struct loop_task *t) {

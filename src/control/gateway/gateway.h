@@ -5,7 +5,9 @@
  * are passed on as they come), sent to the replica that is expected to answer first, and sent
  * again elsewhere as long as that is safe: always when nothing reached a replica, and for models
  * that are idempotent as long as no byte of an answer has gone to the client. When no replica can
- * be reached the request is held until one can, up to HOLD_MS. */
+ * be reached the request is held until one can, up to HOLD_MS. Only a share of what is in flight is
+ * sent again at a time (RETRIES_PERCENT), so that a replica that dies under load does not take the
+ * others with it: the rest waits its turn. */
 #ifndef CONTROL_GATEWAY_GATEWAY_H
 #define CONTROL_GATEWAY_GATEWAY_H
 
@@ -20,6 +22,8 @@ enum {
     PREDICT_SIZE_MAX = 64 * 1024 * 1024, /* of any predict's body */
     ANSWER_SIZE_MAX = 64 * 1024 * 1024,  /* of a predict's answer, which gets its model's names */
     ATTEMPTS_MAX = 4,                    /* of one request, those that reached a replica */
+    RETRIES_MIN = 3,                     /* requests at a time that are sent again, whatever ... */
+    RETRIES_PERCENT = 20,                /* ... share of all in flight they are; more wait */
     HOLD_MS = 10000,                     /* waiting for a replica, or for control */
     HOLD_STEP_MS = 20,
     CONTROL_TIMEOUT_MS = 120000, /* of a request to control: operations.wait waits long */

@@ -30,6 +30,11 @@ static void respond(struct exchange *x, int code, str type, str body) {
                                            .n_body = 1});
 }
 
+static void refuse_slowly(struct exchange *x) {
+    usleep(5000);
+    respond(x, 503, STR("text/plain"), STR("busy"));
+}
+
 static void serve(struct exchange *x) {
     __atomic_add_fetch(&n_served, 1, __ATOMIC_SEQ_CST);
     bool is_for_control = str_starts(x->path, STR("/v1/"));
@@ -44,6 +49,8 @@ static void serve(struct exchange *x) {
         respond(x, 200, STR("application/json"), STR("{ }"));
     else if (str_eq(x->path, STR("/refuse")))
         respond(x, 422, STR("text/plain"), STR("no \"such\" input"));
+    else if (str_eq(x->path, STR("/busy")))
+        refuse_slowly(x);
     else
         respond(x, 404, STR("application/json"), STR("{\"control\":true}"));
 }
@@ -189,6 +196,36 @@ TEST(gateway_raw_predict_passes_bodies_through_and_names_the_model_in_headers) {
     rig_close(&r);
 }
 
+/* As Google's generated clients call over REST. */
+TEST(gateway_raw_predict_takes_bodies_out_of_their_wrapping) {
+    struct rig r;
+    struct http_reply reply;
+    str wrapped = STR("{\"httpBody\":{\"contentType\":\"text/x\",\"data\":\"aGVsbG8=\"}}");
+    rig_open(&r, "/echo", NULL);
+    CHECK_EQ(
+        call(&r, "/v1/" ENDPOINT ":rawPredict?%24alt=json%3Benum-encoding%3Dint", wrapped, &reply),
+        200);
+    CHECK(str_eq_c(buffer_str(&reply.body), "{\"contentType\":\"text/x\",\"data\":\"aGVsbG8=\"}"));
+    CHECK(str_eq(http_reply_header(&reply, STR("x-vertex-ai-deployed-model-id")), STR("1234")));
+    http_reply_done(&reply);
+    CHECK_EQ(call(&r, "/v1/" ENDPOINT ":streamRawPredict?$alt=json", wrapped, &reply), 200);
+    CHECK(
+        str_eq_c(buffer_str(&reply.body), "[{\"contentType\":\"text/x\",\"data\":\"aGVsbG8=\"}]"));
+    http_reply_done(&reply);
+    CHECK_EQ(call(&r, "/v1/" ENDPOINT ":rawPredict", wrapped, &reply), 200); /* as it is */
+    CHECK(str_eq(buffer_str(&reply.body), wrapped));
+    http_reply_done(&reply);
+    CHECK_EQ(call(&r, "/v1/" ENDPOINT ":rawPredict?$alt=json", STR("not wrapped"), &reply), 200);
+    CHECK(str_eq_c(buffer_str(&reply.body), "not wrapped"));
+    http_reply_done(&reply);
+    CHECK_EQ(call(&r, "/v1/" ENDPOINT ":rawPredict?$alt=json",
+                  STR("{\"httpBody\":{\"data\":\"!\"}}"), &reply),
+             400);
+    CHECK(str_find(buffer_str(&reply.body), 'h') > 0);
+    http_reply_done(&reply);
+    rig_close(&r);
+}
+
 TEST(gateway_sends_everything_else_to_control) {
     struct rig r;
     rig_open(&r, "/predict", NULL);
@@ -260,6 +297,82 @@ TEST(gateway_repeats_what_a_dying_replica_did_not_answer) {
     thread_join(t);
     close(d.fd);
     CHECK(d.n_deaths > 0);
+}
+
+static void write_states(struct rig *r, const char *first, bool first_is_ready,
+                         const char *second) {
+    struct route_replica replicas[] = {{str_from_c(first), first_is_ready},
+                                       {str_from_c(second), true}};
+    struct route_model model = {.id = STR("1234"),
+                                .model = STR("projects/p/locations/us-central1/models/m"),
+                                .display_name = STR("a model"),
+                                .version_id = STR("3"),
+                                .predict_route = STR("/predict"),
+                                .weight = 100,
+                                .is_idempotent = true,
+                                .replicas = replicas,
+                                .n_replicas = second ? 2 : 1};
+    struct route_endpoint e = {.name = STR(ENDPOINT), .models = &model, .n_models = 1};
+    struct route_table t = {.generation = ++r->generation, .endpoints = &e, .n_endpoints = 1};
+    CHECK_EQ(route_table_write(&t, r->path, NULL), STATUS_OK);
+}
+
+struct later {
+    struct rig *rig;
+    const char *dead;
+};
+
+static void say_that_it_is_dead(void *arg) {
+    struct later *l = arg;
+    usleep(200000);
+    write_states(l->rig, l->dead, false, l->rig->replica_address);
+}
+
+/* Its socket is open, so that a request waits in it for the next process. */
+TEST(gateway_moves_a_request_from_a_replica_that_died_to_one_that_is_ready) {
+    struct rig r;
+    struct net_address a;
+    char text[NET_ADDRESS_TEXT_SIZE];
+    pthread_t t;
+    int fd;
+    CHECK_EQ(net_address_parse(&a, STR("127.0.0.1:0"), NULL), STATUS_OK);
+    CHECK_EQ(net_listen(&fd, &a, NULL), STATUS_OK);
+    CHECK_EQ(net_address_of_socket(&a, fd, NULL), STATUS_OK);
+    struct later later = {&r, net_address_format(&a, text)};
+    rig_open(&r, NULL, NULL);
+    write_states(&r, later.dead, true, NULL);
+    usleep(200000); /* the gateway follows the file */
+    CHECK_EQ(thread_start(&t, "later", say_that_it_is_dead, &later, NULL), STATUS_OK);
+    int64_t started = clock_now(clock_system());
+    check_call(&r, "/v1/" ENDPOINT ":predict", 200, "{\"predictions\": [1, 2]," NAMES);
+    CHECK(clock_now(clock_system()) - started < 5 * (int64_t)NS_PER_S);
+    thread_join(t);
+    rig_close(&r);
+    close(fd);
+}
+
+static void call_once(void *arg) {
+    struct http_reply reply;
+    CHECK_EQ(call(arg, "/v1/" ENDPOINT ":predict", STR("{}"), &reply), 503);
+    http_reply_done(&reply);
+}
+
+/* Where all replicas say that they are busy, sending everything again makes it worse. */
+TEST(gateway_sends_only_a_share_of_its_requests_again) {
+    enum { N = 24 };
+    struct rig r;
+    pthread_t t[N];
+    struct server *other = start_server("127.0.0.1:0");
+    char text[NET_ADDRESS_TEXT_SIZE];
+    rig_open(&r, "/busy", net_address_format(server_address(other, 0), text));
+    n_served = 0;
+    for (size_t i = 0; i < N; i++)
+        CHECK_EQ(thread_start(&t[i], "caller", call_once, &r, NULL), STATUS_OK);
+    for (size_t i = 0; i < N; i++)
+        thread_join(t[i]);
+    CHECK(n_served > N && n_served < ATTEMPTS_MAX * N / 2);
+    rig_close(&r);
+    server_free(other);
 }
 
 TEST(gateway_avoids_a_replica_that_nobody_listens_at) {

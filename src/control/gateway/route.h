@@ -35,8 +35,8 @@ enum {
 };
 
 struct route_replica {
-    str address; /* net/address.h: "127.0.0.1:41234", "unix:/path" */
-    bool is_ready;
+    str address;   /* net/address.h: "127.0.0.1:41234", "unix:/path" */
+    bool is_ready; /* false: its socket is open, a request waits there for the process to come */
 };
 
 struct route_model {

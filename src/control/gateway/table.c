@@ -87,14 +87,18 @@ static void build_model(struct table_model *m, const struct route_endpoint *e,
                         const struct route_model *route, struct backends *b, struct arena *a) {
     m->route = route;
     m->backends = arena_array(a, struct backend *, route->n_replicas);
-    for (size_t i = 0; i < route->n_replicas; i++) {
-        struct backend *be = get_backend(b, route->replicas[i].address);
-        if (!be)
-            continue;
-        be->mark = b->mark;
-        if (route->replicas[i].is_ready)
-            m->backends[m->n_backends++] = be;
-    }
+    for (int is_ready = 1; is_ready >= 0; is_ready--)
+        for (size_t i = 0; i < route->n_replicas; i++) {
+            struct backend *be = route->replicas[i].is_ready == (bool)is_ready
+                                     ? get_backend(b, route->replicas[i].address)
+                                     : NULL;
+            if (!be)
+                continue;
+            be->mark = b->mark;
+            m->backends[m->n_backends + m->n_waiting] = be;
+            m->n_backends += is_ready;
+            m->n_waiting += !is_ready;
+        }
     m->splice = make_splice(route, a);
     m->headers[0] = (struct http_header){STR("X-Vertex-AI-Endpoint-Id"), last_segment(e->name)};
     m->headers[1] = (struct http_header){STR("X-Vertex-AI-Deployed-Model-Id"), route->id};
@@ -176,7 +180,7 @@ static struct backend *best_of(struct backends *b, const struct table_model *m,
                                struct backend *const *tried, size_t n_tried, int64_t now_ns,
                                bool ejected_too) {
     struct backend *best = NULL;
-    size_t n = m->n_backends, n_looks = n <= SCAN_MAX ? n : 2;
+    size_t n = m->n_backends ? m->n_backends : m->n_waiting, n_looks = n <= SCAN_MAX ? n : 2;
     double least = 0;
     for (size_t i = 0, at = n ? next_random(b) % n : 0; i < n_looks; i++) {
         struct backend *be = m->backends[at];
@@ -196,6 +200,13 @@ struct backend *table_pick_backend(struct backends *b, const struct table_model 
                                    struct backend *const *tried, size_t n_tried, int64_t now_ns) {
     struct backend *be = best_of(b, m, tried, n_tried, now_ns, false);
     return be ? be : best_of(b, m, tried, n_tried, now_ns, true);
+}
+
+bool table_is_waiting(const struct table_model *m, const struct backend *b) {
+    for (size_t i = 0; i < m->n_waiting; i++)
+        if (m->backends[m->n_backends + i] == b)
+            return true;
+    return false;
 }
 
 void backend_succeeded(struct backend *be, int64_t latency_ns, int64_t now_ns) {

@@ -40,8 +40,8 @@ struct backend {
 
 struct table_model {
     const struct route_model *route;
-    struct backend **backends; /* the ready ones */
-    size_t n_backends;
+    struct backend **backends; /* the ready ones, then those that wait for their process */
+    size_t n_backends, n_waiting;
     str splice;                    /* what a predict answer gets: ,"deployedModelId":...} */
     struct http_header headers[4]; /* what a raw answer gets: X-Vertex-AI-... */
 };
@@ -80,10 +80,13 @@ const struct table_endpoint *table_find(const struct table *t, str name);
 /* A model by weight; NULL: none takes traffic. */
 const struct table_model *table_pick_model(struct backends *b, const struct table_endpoint *e);
 
-/* The best backend that is not in tried[0..n_tried), ejected ones only when there is no other;
- * NULL: all were tried or there is none. */
+/* The best ready backend that is not in tried[0..n_tried), ejected ones only when there is no other,
+ * waiting ones only when none is ready; NULL: all were tried or there is none. */
 struct backend *table_pick_backend(struct backends *b, const struct table_model *m,
                                    struct backend *const *tried, size_t n_tried, int64_t now_ns);
+
+/* Whether `b` waits for its process: nobody works on what was sent to it. */
+bool table_is_waiting(const struct table_model *m, const struct backend *b);
 
 void backend_succeeded(struct backend *b, int64_t latency_ns, int64_t now_ns);
 void backend_failed(struct backend *b, int64_t now_ns);

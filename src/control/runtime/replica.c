@@ -114,7 +114,7 @@ static void replica_adopt(struct replica *r, pid_t pid, uint64_t start_time) {
     r->pid = pid;
     r->pid_fd = fd;
     r->start_time = start_time;
-    r->state = REPLICA_STARTING;
+    r->state = REPLICA_UNREADY; /* it may be at work: that it is ready is for the probe to say */
     r->was_ready = r->needs_attach = true;
     /* Where the kernel allows it: then a restart keeps the socket. */
     r->listen_fd = pidfd_getfd(fd, LISTEN_FD, 0);
