@@ -257,3 +257,29 @@ def test_poll_mode_sees_new_and_changed_models(start_serve, models):
         time.sleep(0.1)
     assert server.call("/v2/models/two/ready")[0] == 200
     assert pathlib.Path(models / "one").exists()
+
+
+def test_loading_what_has_not_changed_changes_nothing(start_serve, models):
+    server = start_serve(f"--model-repository={models}", "--model-control-mode=explicit", "--load-model=one").wait()
+    n_loads = lambda: server.log().count("successfully loaded")
+    assert server.call("/v2/repository/models/one/load", b"")[0] == 200 and n_loads() == 1
+    (models / "one/config.pbtxt").write_text("max_batch_size: 2")
+    assert server.call("/v2/repository/models/one/load", b"")[0] == 200 and n_loads() == 2
+    override = json.dumps({"parameters": {"config": json.dumps({"max_batch_size": 3})}}).encode()
+    assert server.call("/v2/repository/models/one/load", override)[0] == 200 and n_loads() == 3
+    assert server.call("/v2/repository/models/one/load", b"")[0] == 200 and n_loads() == 4
+    assert json.loads(server.call("/v2/models/one/config")[2])["max_batch_size"] == 2
+
+
+@pytest.mark.parametrize("control", ["poll", "explicit"])
+def test_a_loaded_model_stays_when_its_new_configuration_is_wrong(start_serve, models, control):
+    server = start_serve(f"--model-repository={models}", f"--model-control-mode={control}", "--repository-poll-secs=1",
+                         *(["--load-model=one"] if control == "explicit" else [])).wait()
+    (models / "one/config.pbtxt").write_text("max_batch_sise: 2")
+    if control == "explicit":
+        assert server.call("/v2/repository/models/one/load", b"")[0] == 500
+    end = time.time() + 15
+    while "the loaded versions stay" not in server.log() and time.time() < end:
+        time.sleep(0.1)
+    assert "config.pbtxt: line 1, column" in server.log() and "the loaded versions stay" in server.log()
+    assert server.call("/v2/models/one/ready")[0] == 200

@@ -63,12 +63,22 @@ static void load_slot(struct repository *r, const struct model *m, str config_js
              m->name, slot->number, slot->version->load_ns / NS_PER_MS);
 }
 
-/* False: something of it failed; *text (PATH_MAX) says what. */
-static bool load_model(struct repository *r, struct model *m, str config_json, struct error *err) {
+static bool has_version(const struct model *m) {
+    for (size_t i = 0; i < m->n_slots; i++)
+        if (m->slots[i].version)
+            return true;
+    return false;
+}
+
+/* False: something of it failed, and `err` says what; *is_structural: before a version was looked
+ * at. What was loaded before stays where its successor fails. */
+static bool load_model(struct repository *r, struct model *m, str config_json, bool *is_structural,
+                       struct error *err) {
     struct arena arena = {0};
     int64_t *versions = NULL;
     size_t n = 0;
     m->stamp = folder_stamp(m->folder, 2);
+    m->is_overridden = config_json.n > 0;
     status code = STATUS_OK;
     if (m->is_duplicate)
         code = error_set(err, STATUS_INVALID_ARGUMENT,
@@ -76,11 +86,19 @@ static bool load_model(struct repository *r, struct model *m, str config_json, s
     else
         code = model_versions_find(&r->options, m->folder, m->name, config_json, &arena, &versions,
                                    &n, err);
-    struct slot *slots = calloc(n + 1, sizeof *slots);
-    if (code != STATUS_OK) {
+    *is_structural = code != STATUS_OK;
+    if (*is_structural) {
         char text[LOG_QUOTE_SIZE];
         log_error("repository", "failed to load", "model=%s error=%s", m->name,
                   log_quote(err->text, text));
+    }
+    if (*is_structural && has_version(m) && !m->is_duplicate) {
+        log_warn("repository", "reload failed, the loaded versions stay", "model=%s", m->name);
+        arena_release(&arena);
+        return false;
+    }
+    struct slot *slots = calloc(n + 1, sizeof *slots);
+    if (*is_structural) {
         slots[0] = failed_slot(-1, err);
         n = 1;
     }
@@ -111,7 +129,8 @@ static void load_some(void *arg) {
     struct load_work *w = arg;
     for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->n;) {
         struct error err;
-        if (!load_model(w->r, w->models[i], (str){0}, &err))
+        bool is_structural;
+        if (!load_model(w->r, w->models[i], (str){0}, &is_structural, &err))
             atomic_fetch_add(&w->n_failed, 1);
     }
 }
@@ -157,6 +176,15 @@ static void unload_model(struct repository *r, struct model *m) {
     slots_free(old, n);
 }
 
+/* Loading it again would change nothing. */
+static bool is_current(const struct model *m, const struct job *j) {
+    for (size_t i = 0; i < m->n_slots; i++)
+        if (m->slots[i].state != MODEL_STATE_READY)
+            return false;
+    return m->n_slots > 0 && !j->config_json && !m->is_overridden && !m->is_duplicate &&
+           folder_stamp(m->folder, 2) == m->stamp;
+}
+
 static void run_load(struct repository *r, struct job *j) {
     struct error err = {0};
     if (repository_scan(r, &err) != STATUS_OK) {
@@ -171,11 +199,11 @@ static void run_load(struct repository *r, struct job *j) {
         j->done(j->arg, STATUS_INTERNAL, text);
         return;
     }
-    if (load_model(r, m, str_from_c(j->config_json), &err)) {
+    bool is_structural = false;
+    if (is_current(m, j) || load_model(r, m, str_from_c(j->config_json), &is_structural, &err)) {
         j->done(j->arg, STATUS_OK, "");
         return;
     }
-    bool is_structural = m->n_slots == 1 && m->slots[0].number < 0;
     if (is_structural && !strstr(err.text, "version policy"))
         snprintf(text, sizeof text, "failed to load '%s', failed to poll from model repository",
                  j->name);
@@ -203,6 +231,7 @@ static void run_job(struct repository *r, struct job *j) {
 
 static void poll_once(struct repository *r) {
     struct error err = {0};
+    bool is_structural;
     if (repository_scan(r, &err) != STATUS_OK) {
         log_error("repository", "poll failed", "error=\"%s\"", err.text);
         return;
@@ -213,7 +242,7 @@ static void poll_once(struct repository *r) {
         if (m->is_gone && is_loaded)
             unload_model(r, m);
         else if (!m->is_gone && folder_stamp(m->folder, 2) != m->stamp)
-            load_model(r, m, (str){0}, &err);
+            load_model(r, m, (str){0}, &is_structural, &err);
     }
 }
 

@@ -21,6 +21,7 @@ struct model {
     char *name, *folder;
     bool is_duplicate;  /* in two folders: neither is served */
     bool is_gone;       /* its folder is */
+    bool is_overridden; /* loaded with a configuration that came with the request */
     uint64_t stamp;     /* of its files, when it was loaded */
     struct slot *slots; /* ascending */
     size_t n_slots;
