@@ -42,6 +42,9 @@ $(B)/src/kernels/x86/avx512_bf16/%.o: private ISA := -O3 -mavx2 -mfma -mf16c -ma
 $(B)/src/kernels/x86/amx/%.o: private ISA := -O3 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl \
     -mavx512bf16 -mamx-tile -mamx-bf16
 
+# So does a file of codec by its name.
+$(B)/src/codec/%_avx2.o: private ISA := -O3 -mavx2
+
 OBJCOPY ?= objcopy
 CLANG_FORMAT ?= $(or $(shell command -v clang-format-19),clang-format)
 CLANG_TIDY   ?= $(or $(shell command -v clang-tidy-19),clang-tidy)

@@ -5,6 +5,7 @@
 
 #include "codec/base64.h"
 #include "codec/json_writer.h"
+#include "codec/number_run.h"
 #include "codec/utf8.h"
 #include "tensor/convert.h"
 
@@ -55,30 +56,14 @@ static bool is_space(char c) {
     return c == ' ' || c == '\n' || c == '\t' || c == '\r';
 }
 
-/* Reads "number, number, number" while it can, ends behind a number. Returns how many. */
-static int64_t read_f32_run(struct filler *f) {
-    const char *p = f->r->p, *end = f->r->end, *behind = p;
-    char *to = f->to;
-    for (; to < f->end; to += sizeof(float)) {
-        struct number n;
-        const char *q = number_scan(p, end, &n);
-        if (!q)
-            break;
-        float v = number_to_f32(&n, p, q);
-        memcpy(to, &v, sizeof v);
-        behind = p = q;
-        if (p == end || *p != ',') {
-            to += sizeof v;
-            break;
-        }
-        for (p++; p < end && is_space(*p);)
-            p++;
-    }
-    int64_t n_read = (to - f->to) / (ptrdiff_t)sizeof(float);
-    f->r->p = behind;
-    f->to = to;
-    f->n += n_read;
-    return n_read;
+/* Reads numbers of a row while they are plain. Returns how many. */
+static size_t read_f32_run(struct filler *f) {
+    size_t n_max = (size_t)(f->end - f->to) / sizeof(float);
+    str text = {.p = f->r->begin, .n = (size_t)(f->r->end - f->r->begin)};
+    size_t n = number_run_read_f32(&f->r->p, text, f->to, n_max);
+    f->to += n * sizeof(float);
+    f->n += (int64_t)n;
+    return n;
 }
 
 static bool fail_element(struct filler *f, str text, const char *what) {
@@ -422,11 +407,15 @@ static status write_numbers(struct buffer *out, struct source *s, int64_t n, str
         int64_t chunk = n < CHUNK ? n : CHUNK;
         TRY(buffer_reserve(out, (size_t)chunk * (NUMBER_TEXT_SIZE + 1), err));
         char *to = out->p + out->n;
-        for (int64_t i = 0; i < chunk; i++, s->p += width) {
-            to += type == DTYPE_F32 ? number_format_f32(to, load_f32(DTYPE_F32, s->p))
-                                    : format_element(type, s->p, to);
-            *to++ = ',';
+        if (type == DTYPE_F32) {
+            to = number_run_write_f32(to, s->p, (size_t)chunk);
+        } else {
+            for (int64_t i = 0; i < chunk; i++) {
+                to += format_element(type, s->p + (size_t)i * width, to);
+                *to++ = ',';
+            }
         }
+        s->p += (size_t)chunk * width;
         out->n = (size_t)(to - out->p);
         n -= chunk;
     }
