@@ -82,6 +82,7 @@ status thread_start(pthread_t *out, const char *name, void (*fn)(void *), void *
     snprintf(start->name, sizeof start->name, "%s", name);
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* base/guard.h answers it where it is raised */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int e = pthread_create(out, NULL, run, start);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -34,7 +34,8 @@ bool cond_wait_until(struct cond *c, struct mutex *mu, int64_t deadline_ns) REQU
 void cond_signal(struct cond *c);
 void cond_broadcast(struct cond *c);
 
-/* Starts fn(arg) in a thread called `name` (at most 15 bytes are kept) with all signals blocked. */
+/* Starts fn(arg) in a thread called `name` (at most 15 bytes are kept) with all signals blocked but
+ * SIGBUS. */
 NODISCARD status thread_start(pthread_t *out, const char *name, void (*fn)(void *), void *arg,
                               struct error *err);
 void thread_join(pthread_t t);

@@ -62,7 +62,8 @@ TEST(npy_refuses_what_it_cannot_hold_and_says_why) {
          "npy dtype '>f4' is not supported: save it little-endian: "
          "a.astype(a.dtype.newbyteorder('<'))"},
         {"{'descr': '|O', 'fortran_order': False, 'shape': (2,), }",
-         "npy dtype '|O' is not supported: Python objects are not read: save text as a.astype('U')"},
+         "npy dtype '|O' is not supported: Python objects are not read: save text as "
+         "a.astype('U')"},
         {"{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (2,), }",
          "npy has a structured dtype: save each field in a file of its own"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }",

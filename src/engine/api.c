@@ -160,6 +160,9 @@ culmen_status culmen_bind_input(struct culmen_session *session, size_t i, const 
                       &why, err);
     struct tensor t = {
         .dtype = io[i].dtype, .rank = (uint8_t)rank, .data = (void *)(uintptr_t)data};
+    if (rank && !dims)
+        return answer(error_set(&why, STATUS_INVALID_ARGUMENT, "input %zu: dims is NULL", i), &why,
+                      err);
     if (rank)
         memcpy(t.dims, dims, (size_t)rank * sizeof *dims);
     if (!tensor_size(t.dtype, t.dims, t.rank, &t.size))
@@ -167,6 +170,9 @@ culmen_status culmen_bind_input(struct culmen_session *session, size_t i, const 
                                 "input \"%.*s\": dims without a size",
                                 STR_ARG(str_slice(io[i].name, 0, 100))),
                       &why, err);
+    if (!data && t.size)
+        return answer(error_set(&why, STATUS_INVALID_ARGUMENT, "input %zu: data is NULL", i), &why,
+                      err);
     return answer(session_set_input(session->session, i, &t, &why), &why, err);
 }
 

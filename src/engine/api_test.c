@@ -70,6 +70,9 @@ TEST(api_says_what_is_wrong) {
     CHECK_EQ(culmen_bind_input(s, 7, x, NULL, 0, &err), CULMEN_INVALID_ARGUMENT);
     CHECK_EQ(culmen_bind_input(s, 0, x, NULL, 9, NULL), CULMEN_INVALID_ARGUMENT);
     CHECK_EQ(culmen_bind_input(s, 0, x, (int64_t[]){-2, 2, 2}, 3, NULL), CULMEN_INVALID_ARGUMENT);
+    CHECK_EQ(culmen_bind_input(s, 0, x, NULL, 3, NULL), CULMEN_INVALID_ARGUMENT);
+    CHECK_EQ(culmen_bind_input(s, 0, NULL, (int64_t[]){2, 2, 2}, 3, &err), CULMEN_INVALID_ARGUMENT);
+    CHECK_STR(err.text, "input 0: data is NULL");
     CHECK_EQ(culmen_run(s, &err), CULMEN_INVALID_ARGUMENT);
     CHECK_STR(culmen_status_name(err.code), "INVALID_ARGUMENT");
     CHECK_EQ(culmen_plan_load(&none, "/no/such.plan", &err), CULMEN_NOT_FOUND);

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/guard.h"
 #include "engine/depth.h"
 #include "engine/device.h"
 #include "engine/engine.h"
@@ -27,6 +28,7 @@ struct engine {
     _Atomic unsigned n_refs;
     struct arena arena; /* of everything below */
     struct file_map map;
+    struct guard *guard; /* of map; NULL: bytes of the caller */
     struct plan plan;
     const struct device *device;
     struct engine_io *inputs, *outputs;
@@ -133,5 +135,9 @@ status binding_make(struct session *s, struct binding *b, struct error *err);
 
 /* Sets dtype, dims and size of s->tensors from the binding. */
 void binding_apply_dims(struct session *s, const struct binding *b);
+
+/* DATA_LOSS: somebody cut the plan's file since it was opened; what was computed is not to be
+ * believed. */
+NODISCARD status engine_check_file(const struct engine *e, struct error *err);
 
 #endif

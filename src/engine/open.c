@@ -11,6 +11,14 @@ status step_error(const struct engine *e, uint32_t step, status code, struct err
                       STR_ARG(str_slice(s->origin, 0, 120)));
 }
 
+status engine_check_file(const struct engine *e, struct error *err) {
+    return guard_is_cut(e->guard)
+               ? error_set(err, STATUS_DATA_LOSS,
+                           "the plan's file was cut while it was in use; load it again (and "
+                           "replace plans by mv, not by cp)")
+               : STATUS_OK;
+}
+
 static status check_isa(const struct engine *e, struct error *err) {
     isa host = isa_host();
     if (e->plan.isa >= ISA_COUNT)
@@ -232,6 +240,7 @@ static status engine_load(struct engine **out, struct engine *taken, const void 
     e->shares = plan_shares(&e->plan, e->lifetimes, &e->arena);
     depth_find_spans(e);
     describe(e);
+    TRY(engine_check_file(e, err));
     *out = TAKE(e);
     return STATUS_OK;
 }
@@ -256,7 +265,9 @@ status engine_open(struct engine **out, const char *path, struct error *err) {
         engine_unref(e);
         return code;
     }
-    if (e->map.size == 0)
+    if (e->map.size)
+        e->guard = guard_add(e->map.p, e->map.size);
+    else
         code = error_set(err, STATUS_DATA_LOSS,
                          "damaged plan: section HEADER, offset 0: size of the file: wanted 64 "
                          "bytes or more, found 0");
@@ -281,6 +292,7 @@ void engine_unref(struct engine *e) {
     if (!e || atomic_fetch_sub_explicit(&e->n_refs, 1, memory_order_acq_rel) > 1)
         return;
     arena_release(&e->arena);
+    guard_remove(e->guard);
     file_map_close(&e->map);
     free(e);
 }

@@ -214,6 +214,7 @@ static status place_output(struct session *s, uint32_t i, struct error *err) {
 }
 
 status session_run(struct session *s, struct error *err) {
+    TRY(engine_check_file(s->engine, err));
     TRY(session_bind(s, err));
     TRY(check_output_sizes(s, err));
     TRY(place_operands(s, err));
@@ -221,6 +222,7 @@ status session_run(struct session *s, struct error *err) {
     atomic_store(&s->failed, false);
     team_run(s->team, run_steps, s);
     TRY(s->engine->device->sync(s->engine->device, err));
+    TRY(engine_check_file(s->engine, err));
     if (atomic_load(&s->failed)) {
         const struct error *e = &s->errors[s->failed_thread];
         if (err)

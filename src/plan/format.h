@@ -23,6 +23,7 @@ enum {
     PLAN_KERNEL_ABI = 1, /* rises when a kernel of the same name packs differently */
     PLAN_SECTIONS_MAX = 64,
     PLAN_SECTION_ALIGN = 64,
+    PLAN_SECTION_SIZE_MAX = 1 << 30, /* but for WEIGHTS */
     PLAN_PAGE = 4096,
     PLAN_HUGE_PAGE = 2 << 20, /* alignment of weights that are at least as large */
 };

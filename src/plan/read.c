@@ -43,6 +43,14 @@ static status read_header(const struct reader *r, struct error *err) {
     return STATUS_OK;
 }
 
+/* Everything but the weights is copied out of the file: kernels believe what was checked, also when
+ * somebody writes to the file or cuts it later. */
+static const void *copy(const struct reader *r, uint64_t offset, size_t size) {
+    char *p = arena_alloc(r->arena, size + 1, PLAN_SECTION_ALIGN);
+    memcpy(p, r->bytes + offset, size);
+    return p;
+}
+
 static status read_section(struct reader *r, size_t at, const struct plan_file_section *s,
                            struct error *err) {
     const char *name = plan_section_name(s->type);
@@ -60,10 +68,14 @@ static status read_section(struct reader *r, size_t at, const struct plan_file_s
     if (s->type == PLAN_SECTION_WEIGHTS) {
         if (s->size && s->align < PLAN_WEIGHT_ALIGN)
             return plan_damaged(err, "TABLE", at, name, "an alignment of 64 or more", s->align);
+        r->data[s->type] = r->bytes + s->offset;
     } else {
         if (s->align < PLAN_SECTION_ALIGN)
             return plan_damaged(err, "TABLE", at, name, "an alignment of 64 or more", s->align);
-        uint64_t hash = hash_bytes(r->bytes + s->offset, s->size, 0);
+        if (s->size > PLAN_SECTION_SIZE_MAX)
+            return plan_damaged(err, "TABLE", at, name, "a section of at most 1 GiB", s->size);
+        r->data[s->type] = copy(r, s->offset, s->size);
+        uint64_t hash = hash_bytes(r->data[s->type], s->size, 0);
         if (hash != s->hash)
             return error_set(err, STATUS_DATA_LOSS,
                              "damaged plan: section %s, offset %" PRIu64 ": hash: wanted "
@@ -81,7 +93,8 @@ static status read_table(struct reader *r, struct error *err) {
         h->n_sections * sizeof(struct plan_file_section) > r->size - at)
         return plan_damaged(err, "HEADER", offsetof(struct plan_file_header, n_sections),
                             "number of sections", "at most 64, within the file", h->n_sections);
-    const struct plan_file_section *table = (const void *)(r->bytes + at);
+    const struct plan_file_section *table =
+        copy(r, at, h->n_sections * sizeof(struct plan_file_section));
     if (hash_bytes(table, h->n_sections * sizeof *table, 0) != h->table_hash)
         return plan_damaged(err, "TABLE", at, "hash", "the table's", h->table_hash);
     for (uint32_t i = 0; i < h->n_sections; i++)
@@ -101,7 +114,7 @@ const void *plan_records(const struct reader *r, plan_section type, size_t recor
         return NULL;
     }
     *n = (uint32_t)(s->size / record);
-    return r->bytes + s->offset;
+    return r->data[type];
 }
 
 uint64_t plan_record_offset(const struct reader *r, plan_section type, size_t record, uint32_t i) {
@@ -114,7 +127,7 @@ static status read_text(const struct reader *r, struct plan_file_text t, uint64_
     if (t.offset > s->size || t.size > s->size - t.offset)
         return plan_damaged(err, section, at, "end of a text", "within STRINGS",
                             (uint64_t)t.offset + t.size);
-    *out = (str){.p = r->bytes + s->offset + t.offset, .n = t.size};
+    *out = (str){.p = r->data[PLAN_SECTION_STRINGS] + t.offset, .n = t.size};
     return STATUS_OK;
 }
 
@@ -234,15 +247,15 @@ static status read_step(struct reader *r, uint64_t at, const struct plan_file_st
         f->attrs_offset % 8)
         return plan_damaged(err, "STEPS", at, "end of the attributes", "within ATTRS, aligned",
                             f->attrs_offset + f->attrs_size);
-    const uint32_t *operands =
-        (const void *)(r->bytes + r->sections[PLAN_SECTION_OPERANDS]->offset);
+    const uint32_t *operands = (const void *)r->data[PLAN_SECTION_OPERANDS];
     s->in = operands + f->operands;
     s->out = s->in + f->n_in;
     s->n_in = f->n_in;
     s->n_out = f->n_out;
     s->opset = f->opset;
     uint64_t from = attrs->offset + f->attrs_offset;
-    status decoded = attr_list_decode(&s->attrs, r->arena, r->bytes + from, f->attrs_size, err);
+    const char *bytes = r->data[PLAN_SECTION_ATTRS] + f->attrs_offset;
+    status decoded = attr_list_decode(&s->attrs, r->arena, bytes, f->attrs_size, err);
     if (decoded != STATUS_OK)
         return error_wrap(err, decoded, "damaged plan: section ATTRS, offset %" PRIu64, from);
     return STATUS_OK;
@@ -294,12 +307,13 @@ status plan_read(struct plan *out, struct arena *a, const void *bytes, size_t si
                  struct error *err) {
     struct plan p = {0};
     struct reader r = {.bytes = bytes, .size = size, .header = bytes, .arena = a, .plan = &p};
+    if (size >= sizeof *r.header)
+        r.header = copy(&r, 0, sizeof *r.header);
     TRY(read_header(&r, err));
     TRY(read_table(&r, err));
     p.isa = r.header->isa;
-    p.meta = (str){.p = r.bytes + r.sections[PLAN_SECTION_META]->offset,
-                   .n = r.sections[PLAN_SECTION_META]->size};
-    p.weights = r.bytes + r.sections[PLAN_SECTION_WEIGHTS]->offset;
+    p.meta = (str){.p = r.data[PLAN_SECTION_META], .n = r.sections[PLAN_SECTION_META]->size};
+    p.weights = r.data[PLAN_SECTION_WEIGHTS];
     p.weights_size = r.sections[PLAN_SECTION_WEIGHTS]->size;
     TRY(read_symbols(&r, err));
     TRY(read_exprs(&r, err));

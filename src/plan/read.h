@@ -13,7 +13,8 @@
 #include "base/status.h"
 #include "plan/plan.h"
 
-/* Fills *out with structs from `a` and views of `bytes` (64-byte aligned), which must outlive it.
+/* Fills *out with structs from `a`; its weights are views of `bytes` (64-byte aligned), which must
+ * outlive it.
  * DATA_LOSS: damaged, or no plan at all: the text names section, offset, wanted and found.
  * FAILED_PRECONDITION: another format version or kernel ABI; compile again. */
 NODISCARD status plan_read(struct plan *out, struct arena *a, const void *bytes, size_t size,

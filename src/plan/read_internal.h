@@ -13,8 +13,9 @@
 struct reader {
     const char *bytes;
     size_t size;
-    const struct plan_file_header *header;
+    const struct plan_file_header *header; /* a copy */
     const struct plan_file_section *sections[PLAN_SECTION_END];
+    const char *data[PLAN_SECTION_END]; /* copies of the sections, in `arena`; WEIGHTS: in bytes */
     struct arena *arena;
     struct plan *plan;
 };

@@ -1,12 +1,15 @@
 """Damaged and hostile files: an error that says where, or a valid run; never a crash, never a hang."""
+import os
 import pathlib
 import random
 import struct
 import subprocess
+import time
 
 import numpy as np
 import pytest
 
+from conftest import CULMEN
 from onnx_writer import FLOAT, INT64, STRING, Model, _bytes, _number
 
 CASES = 500
@@ -259,3 +262,16 @@ def test_nan_is_counted(culmen, tmp_path):
     np.save(tmp_path / "x.npy", np.array([1, np.nan, 3, np.inf], np.float32))
     done = culmen("run", relu(tmp_path, ["y"]), f"--input=x={tmp_path}/x.npy")
     assert "1 of 4 are NaN" in done.stdout and "max inf" in done.stdout
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_a_plan_that_is_cut_while_it_runs_is_an_error(plan, size):
+    bench = subprocess.Popen([CULMEN, "bench", plan, "--duration=20", "--threads=2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    os.truncate(plan, size)
+    try:
+        out, err = bench.communicate(timeout=15)
+    except subprocess.TimeoutExpired:
+        bench.kill()
+        raise
+    assert bench.returncode == 1 and "cut" in err and "mv" in err, err

@@ -11,7 +11,7 @@ import time
 import pytest
 import twins
 from conftest import CULMEN
-from onnx_writer import FLOAT
+from onnx_writer import FLOAT, Model
 
 
 @pytest.fixture
@@ -283,3 +283,24 @@ def test_a_loaded_model_stays_when_its_new_configuration_is_wrong(start_serve, m
         time.sleep(0.1)
     assert "config.pbtxt: line 1, column" in server.log() and "the loaded versions stay" in server.log()
     assert server.call("/v2/models/one/ready")[0] == 200
+
+
+def test_a_plan_that_is_cut_while_it_is_served_costs_its_model_only(start_serve, models):
+    """`cp new.plan model.plan` cuts the old file: an error for its requests, not the end of the server."""
+    m = Model("wide", opset=17)
+    m.input("x", FLOAT, [1, 512])
+    m.node("MatMul", ["x", m.raw("w", FLOAT, [512, 512], bytes(1 << 20))], "y")
+    m.output("y", FLOAT, [1, 512])
+    plan = models / "wide/1/model.plan"
+    plan.parent.mkdir(parents=True)
+    (models / "wide.onnx").write_bytes(m.bytes())
+    subprocess.run([CULMEN, "compile", models / "wide.onnx", "-o", plan], check=True)
+    (models / "wide.onnx").unlink()
+    server = start_serve(f"--model-repository={models}").wait()
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1, 512], "datatype": "FP32", "data": [1] * 512}]}).encode()
+    assert server.call("/v2/models/wide/infer", body)[0] == 200
+    os.truncate(plan, 0)
+    status, _, answer = server.call("/v2/models/wide/infer", body)
+    assert status == 500 and b"was cut while it was in use" in answer
+    one = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}).encode()
+    assert server.call("/v2/models/one/infer", one)[0] == 200
