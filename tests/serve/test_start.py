@@ -249,6 +249,35 @@ def test_explicit_mode_loads_and_unloads(start_serve, models):
     assert status == 500 and b"failed to load 'nope', failed to poll from model repository" in body
 
 
+@pytest.mark.parametrize("path,body,status,text", [
+    ("repository/models/one/load", None, 200, ""),
+    ("repository/models/zzz/unload", None, 200, ""),
+    ("repository/models/one/load", {"parameters": {"config": ""}}, 500, "failed to poll from model repository"),
+    ("repository/models/one/load", {"parameters": {"config": 5}}, 500, "attempt to access JSON non-string as string"),
+    ("repository/models/one/load", {"parameters": []}, 500, "attempt to get members for non-object"),
+    ("repository/models/one/load", {"parameters": {"other": "x"}}, 500, "unexpected error on creating Triton parameter"),
+    ("repository/models/gpu/load", None, 400, "version 1 is at UNAVAILABLE state: Invalid argument: instance group gpu_0"),
+    ("repository/models/empty/load", None, 400, "at least one version must be available"),
+    ("repository/models/damaged/load", None, 400, "version 1 is at UNAVAILABLE state: Invalid argument: compiling"),
+    ("models/damaged/infer", {}, 404, "Request for unknown model: 'damaged' has no available versions"),
+])
+def test_control_answers_as_triton_does(start_serve, models, path, body, status, text):
+    twins.put(models, "gpu", 1, twins.identity([("x", "y", FLOAT, ["batch", 4])]))
+    (models / "gpu/config.pbtxt").write_text("instance_group { kind: KIND_CPU gpus: [ 0 ] }")
+    twins.put(models, "damaged", 1, b"x")
+    (models / "empty").mkdir()
+    server = start_serve(f"--model-repository={models}", "--model-control-mode=explicit").wait()
+    if path == "models/damaged/infer":
+        server.call("/v2/repository/models/damaged/load", b"")
+        index = {m["name"]: m for m in json.loads(server.call("/v2/repository/index", b"")[2])}
+        assert index["damaged"]["reason"].startswith("Invalid argument: compiling")
+        answer = server.call("/v2/models/damaged/stats")
+        assert answer[0] == 400 and b"requested model 'damaged' is not available" in answer[2]
+    got, headers, answer = server.call(f"/v2/{path}", b"" if body is None else json.dumps(body).encode())
+    assert got == status and text in json.loads(answer or b'{"error":""}')["error"]
+    assert headers["Content-Type"] == "application/json"
+
+
 def test_poll_mode_sees_new_and_changed_models(start_serve, models):
     server = start_serve(f"--model-repository={models}", "--model-control-mode=poll", "--repository-poll-secs=1").wait()
     twins.put(models, "two", 1, twins.identity([("x", "y", FLOAT, ["batch", 2])]))

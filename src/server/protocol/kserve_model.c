@@ -214,17 +214,16 @@ void kserve_stats_all(struct route_call *c, struct exchange *x) {
 void kserve_stats(struct route_call *c, struct exchange *x) {
     char text[400];
     struct error err = {0};
-    if (!repository_knows(c->service->repository, c->model)) {
+    struct model_version **versions;
+    size_t n = repository_list(c->service->repository, c->model, &x->arena, &versions);
+    if (n == 0) {
         snprintf(text, sizeof text, "requested model '%.*s' is not available", STR_ARG(c->model));
         reply_error_http(x, 400, text);
         return;
     }
-    struct model_version **versions;
-    size_t n = 0;
-    if (c->version < 0) {
-        n = repository_list(c->service->repository, c->model, &x->arena, &versions);
-    } else {
-        versions = arena_array(&x->arena, struct model_version *, 1);
+    if (c->version >= 0) {
+        for (size_t i = 0; i < n; i++)
+            model_version_unref(versions[i]);
         n = route_find_model(c, versions, &err) == STATUS_OK;
     }
     if (n == 0) {

@@ -74,7 +74,7 @@ struct control_result {
 static void control_reply(struct exchange *x) {
     struct control_result *result = x->user;
     if (result->code == STATUS_OK)
-        reply_empty(x, 200);
+        reply_done(x);
     else
         reply_error(x, result->code, result->text);
 }
@@ -101,6 +101,8 @@ static status read_load(struct exchange *x, str *config_json, struct error *err)
         return STATUS_OK;
     TRY(triton_json_parse(&body, &x->arena, x->body, err));
     const struct json_value *parameters = json_get(body, "parameters");
+    if (parameters && parameters->type != JSON_OBJECT)
+        return error_set(err, STATUS_INTERNAL, "attempt to get members for non-object");
     for (const struct json_value *p = parameters ? parameters->first : NULL; p; p = p->next) {
         if (str_starts(p->name, STR("file:")))
             return error_set(err, STATUS_UNIMPLEMENTED,
@@ -108,9 +110,9 @@ static status read_load(struct exchange *x, str *config_json, struct error *err)
         if (!str_eq(p->name, STR("config")))
             return error_set(err, STATUS_INTERNAL, "unexpected error on creating Triton parameter");
         if (!json_to_str(p, config_json))
-            return error_set(err, STATUS_INTERNAL,
-                             "Unable to parse 'config': attempt to access JSON non-string as "
-                             "string");
+            return error_set(err, STATUS_INTERNAL, "attempt to access JSON non-string as string");
+        if (config_json->n == 0)
+            *config_json = STR(" "); /* given, and no JSON: the load says so */
     }
     return STATUS_OK;
 }
@@ -205,7 +207,7 @@ void kserve_trace(struct route_call *c, struct exchange *x) {
 /* Clients unregister what an earlier run may have left, before they start: nothing is there. */
 void kserve_shm_unregister(struct route_call *c, struct exchange *x) {
     (void)c;
-    reply_empty(x, 200);
+    reply_done(x);
 }
 
 void kserve_shm_register(struct route_call *c, struct exchange *x) {

@@ -90,6 +90,10 @@ void reply_empty(struct exchange *x, int http_status) {
     reply(x, http_status, STR("text/plain"), (str){0});
 }
 
+void reply_done(struct exchange *x) {
+    reply(x, 200, STR("application/json"), (str){0});
+}
+
 void reply_json(struct exchange *x, status code, const struct buffer *body,
                 const struct error *err) {
     if (code != STATUS_OK)

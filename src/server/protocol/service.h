@@ -49,7 +49,8 @@ int http_status_of(status code);
 /* --- answers; each ends the exchange for the handler --- */
 void reply_error(struct exchange *x, status code, const char *text);
 void reply_error_http(struct exchange *x, int http_status, const char *text);
-void reply_empty(struct exchange *x, int http_status);
+void reply_empty(struct exchange *x, int http_status); /* text/plain, as health has it */
+void reply_done(struct exchange *x); /* 200 and nothing, called JSON: loads, unloads */
 /* `body` is the loop's scratch buffer; `code` tells whether it could be filled. */
 void reply_json(struct exchange *x, status code, const struct buffer *body,
                 const struct error *err);

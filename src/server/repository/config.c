@@ -75,6 +75,11 @@ status config_fill(struct arena *a, model_config *c, const char *folder_name,
     if (!known && has(c->platform) && !has(c->backend))
         return error_set(err, STATUS_INVALID_ARGUMENT, "unexpected platform type '%s' for %s",
                          c->platform, c->name);
+    if (!known && !has(c->backend) && !version_dir)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "at least one version must be available under the version policy of "
+                         "model '%s'",
+                         c->name);
     if (!known && !has(c->backend))
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "Invalid model name: Could not determine backend for model '%s' with no "
@@ -233,7 +238,7 @@ static status check_batching(const model_config *c, struct error *err) {
     return check_priorities(c, d, err);
 }
 
-static status check_groups(const model_config *c, struct error *err) {
+status config_check_groups(const model_config *c, struct error *err) {
     size_t n = config_n_instances(c);
     for (size_t i = 0; i < c->n_instance_group; i++) {
         const Inference__ModelInstanceGroup *g = c->instance_group[i];
@@ -281,7 +286,6 @@ status config_check(const model_config *c, struct error *err) {
                              "does not take",
                              c->input[i]->name, c->name, c->backend);
     TRY(check_batching(c, err));
-    TRY(check_groups(c, err));
     return config_check_effects(c, err);
 }
 

@@ -35,6 +35,9 @@ void config_normalize(struct arena *a, model_config *c);
 /* Structure that holds whatever the model file says. INVALID_ARGUMENT. */
 NODISCARD status config_check(const model_config *c, struct error *err);
 
+/* Instance groups that this machine can run. INVALID_ARGUMENT. */
+NODISCARD status config_check_groups(const model_config *c, struct error *err);
+
 /* Refuses what this server cannot do and must not ignore: fields that only TensorRT has, and
  * foreign code. INVALID_ARGUMENT, UNIMPLEMENTED. */
 NODISCARD status config_check_effects(const model_config *c, struct error *err);

@@ -16,9 +16,12 @@ void slots_free(struct slot *slots, size_t n) {
     free(slots);
 }
 
+/* The reason as Triton words it: the code's name goes before the text of a version's failure. */
 static struct slot failed_slot(int64_t number, const struct error *err) {
+    char text[sizeof err->text + 32];
+    snprintf(text, sizeof text, "%s%s", number < 0 ? "" : "Invalid argument: ", err->text);
     return (struct slot){
-        .number = number, .state = MODEL_STATE_UNAVAILABLE, .reason = strdup(err->text)};
+        .number = number, .state = MODEL_STATE_UNAVAILABLE, .reason = strdup(text)};
 }
 
 /* Puts `slots` in place of the model's. A version that failed to reload keeps its old self. */
@@ -108,8 +111,8 @@ static bool load_model(struct repository *r, struct model *m, str config_json, b
         load_slot(r, m, config_json, &slots[i]);
         if (slots[i].state != MODEL_STATE_READY) {
             error_set(err, STATUS_INVALID_ARGUMENT,
-                      "version %" PRId64 " is at UNAVAILABLE state: Invalid argument: %s;",
-                      versions[i], slots[i].reason);
+                      "version %" PRId64 " is at UNAVAILABLE state: %s;", versions[i],
+                      slots[i].reason);
             is_whole = false;
         }
     }

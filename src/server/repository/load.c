@@ -214,6 +214,7 @@ static status load(const struct repository_options *o, struct model_version *v, 
     model_config *c;
     str version_dir = version_folder(o, folder, version, &v->arena);
     TRY(read_config(o, &v->arena, folder, name, config_json, version_dir.p, &c, err));
+    TRY(config_check_groups(c, err));
     TRY(open_backend(o, v, c, version_dir.p, err));
     struct backend_signature s = {0};
     bool is_described = v->backend->describe != NULL;

@@ -126,7 +126,7 @@ static status find_locked(struct repository *r, str name, int64_t version,
         return error_set(err, STATUS_NOT_FOUND,
                          "Request for unknown model: '%.*s' version %" PRId64 " is not found",
                          STR_ARG(name), version);
-    return error_set(err, STATUS_UNAVAILABLE,
+    return error_set(err, STATUS_NOT_FOUND,
                      "Request for unknown model: '%.*s' has no available versions", STR_ARG(name));
 }
 
