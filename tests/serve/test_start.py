@@ -42,6 +42,26 @@ def test_plans_are_cached(start_serve, models, tmp_path):
     assert len(list(cache.glob("*.plan"))) == 1 and len(list(cache.iterdir())) == 1
 
 
+def test_a_folder_may_hold_the_model_and_its_data(start_serve, models):
+    data = (models / "one/1/model.onnx").read_bytes()
+    (models / "one/1/model.onnx").unlink()
+    (models / "one/1/model.onnx").mkdir()
+    (models / "one/1/model.onnx/model.onnx").write_bytes(data)
+    assert start_serve(f"--model-repository={models}").wait().call("/v2/models/one/ready")[0] == 200
+
+
+def test_what_a_killed_server_left_in_the_cache_is_removed(start_serve, models, tmp_path):
+    cache = tmp_path / "cache"
+    env = {"CULMEN_CACHE_DIR": str(cache)}
+    start_serve(f"--model-repository={models}", env=env).wait().stop()
+    plan = next(cache.iterdir())
+    (cache / f"{plan.name}.tmp123").write_bytes(plan.read_bytes()[:100])
+    (cache / f"{plan.name}.lock").touch()
+    plan.unlink()
+    start_serve(f"--model-repository={models}", env=env).wait()
+    assert [p.name for p in cache.iterdir()] == [plan.name]
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_start(start_serve, models):
     twins.put(models, "broken", 1, b"not onnx")
     code, log = ended(start_serve(f"--model-repository={models}"))

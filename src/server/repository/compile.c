@@ -249,6 +249,38 @@ static status compile_locked(const struct compile_limits *limits, const char *on
     return code;
 }
 
+/* Replicas that start together compile once: the others wait for the lock. Its holder removes the
+ * lock's file, so one who has waited may hold a file that is no longer there: he starts anew. */
+static status lock_plan(const char *path, int *out, struct error *err) {
+    for (;;) {
+        struct stat held, there;
+        CLEANUP(fd_closep) int lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+        if (lock < 0)
+            return error_set(err, file_status(errno), "plan cache \"%s\": %s", path,
+                             strerror(errno));
+        while (flock(lock, LOCK_EX) != 0 && errno == EINTR)
+            ;
+        if (fstat(lock, &held) == 0 && stat(path, &there) == 0 && held.st_ino == there.st_ino &&
+            held.st_dev == there.st_dev) {
+            *out = lock;
+            lock = -1;
+            return STATUS_OK;
+        }
+    }
+}
+
+/* Halves of the plan `name` that a server left behind when it was killed; with the lock held. */
+static void remove_halves(const char *folder, const char *name) {
+    DIR *d = opendir(folder);
+    struct dirent *e;
+    size_t n = strlen(name);
+    while (d && (e = readdir(d)))
+        if (!strncmp(e->d_name, name, n) && !strncmp(e->d_name + n, ".tmp", 4))
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+}
+
 status plan_compile(const struct compile_limits *limits, const char *onnx_path,
                     const char *const *args, char out[PATH_MAX], struct error *err) {
     char folder[PATH_MAX], name[32], plan_path[PATH_MAX], lock_path[PATH_MAX];
@@ -258,14 +290,10 @@ status plan_compile(const struct compile_limits *limits, const char *onnx_path,
     snprintf(name, sizeof name, "%016" PRIx64 ".plan", key);
     TRY(path_set(plan_path, err, "/", folder, name));
     if (access(plan_path, R_OK) != 0) {
-        /* Replicas that start together compile once: the others wait for the lock. */
+        CLEANUP(fd_closep) int lock = -1;
         TRY(path_set(lock_path, err, "", plan_path, ".lock"));
-        CLEANUP(fd_closep) int lock = open(lock_path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-        if (lock < 0)
-            return error_set(err, file_status(errno), "plan cache \"%s\": %s", lock_path,
-                             strerror(errno));
-        while (flock(lock, LOCK_EX) != 0 && errno == EINTR)
-            ;
+        TRY(lock_plan(lock_path, &lock, err));
+        remove_halves(folder, name);
         status code = STATUS_OK;
         if (access(plan_path, R_OK) != 0)
             code = compile_locked(limits, onnx_path, args, plan_path, err);

@@ -169,6 +169,11 @@ static status find_plan(const struct repository_options *o, const model_config *
                          version_dir);
     if (strcmp(c->backend, "onnxruntime") != 0)
         return STATUS_OK;
+    struct stat st;
+    size_t used = (size_t)n;
+    /* A folder of that name holds the model and its external data. */
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) && used + sizeof "/model.onnx" <= PATH_MAX)
+        memcpy(path + used, "/model.onnx", sizeof "/model.onnx");
     char onnx_path[PATH_MAX], precision[64];
     memcpy(onnx_path, path, PATH_MAX);
     const char *args[COMPILE_ARGS_MAX + 1] = {NULL};
