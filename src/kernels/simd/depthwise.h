@@ -66,21 +66,16 @@ static void depthwise_fill(const struct depthwise *p, const char *x, int64_t h, 
 SIMD_INLINE void depthwise_block(const float *const *rows, int64_t at, const vf *weights, vf start,
                                  float *sums, int k, int stride, int pixels) {
     vf sum[8];
-#pragma GCC unroll 8
-    for (int p = 0; p < pixels; p++)
+    SIMD_FOR (8, p, pixels)
         sum[p] = start;
-#pragma GCC unroll 5
-    for (int i = 0; i < k; i++)
-#pragma GCC unroll 24
-        for (int j = 0; j < k + (pixels - 1) * stride; j++) {
+    SIMD_FOR (5, i, k)
+        SIMD_FOR (24, j, k + (pixels - 1) * stride) {
             vf v = vf_load(rows[i] + at + j * VL);
-#pragma GCC unroll 8
-            for (int p = 0; p < pixels; p++)
+            SIMD_FOR (8, p, pixels)
                 if (j - p * stride >= 0 && j - p * stride < k)
                     sum[p] = vf_fma(v, weights[i * k + j - p * stride], sum[p]);
         }
-#pragma GCC unroll 8
-    for (int p = 0; p < pixels; p++)
+    SIMD_FOR (8, p, pixels)
         vf_store(sums + p * VL, sum[p]);
 }
 

@@ -16,6 +16,16 @@
 
 #define SIMD_INLINE static inline __attribute__((always_inline))
 
+/* A loop of n rounds of which none is left: n is a constant once all is inlined, and at most `max`.
+ * clang 14 ignores a number that is not exact, so clang is asked to unroll all of it. */
+#ifdef __clang__
+#define SIMD_UNROLL(max) _Pragma("clang loop unroll(full)")
+#else
+#define SIMD_PRAGMA(text) _Pragma(#text)
+#define SIMD_UNROLL(max)  SIMD_PRAGMA(GCC unroll max)
+#endif
+#define SIMD_FOR(max, i, n) SIMD_UNROLL(max) for (int i = 0; i < (n); i++)
+
 /* c[0] + x c[1] + x^2 c[2] ...; n is a constant. */
 SIMD_INLINE vf vf_poly(vf x, const float *c, int n) {
     vf p = vf_set(c[n - 1]);

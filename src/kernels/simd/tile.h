@@ -18,42 +18,33 @@ SIMD_INLINE void tile_run(const struct tile *t, int rows, int vecs, bool is_bf16
     const int64_t size = is_bf16 ? 2 : 4;
     const char *b = t->b;
     vf sums[TILE_ROWS][TILE_VECS];
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++)
+    SIMD_FOR (6, r, rows)
+        SIMD_FOR (4, v, vecs)
             sums[r][v] =
                 vf_load((const float *)((const char *)t->init + r * t->init_step) + v * VL);
     int64_t last = __builtin_popcountll((unsigned long long)t->last);
     if (t->residual)
-#pragma GCC unroll 6
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-            for (int v = 0; v < vecs; v++)
+        SIMD_FOR (6, r, rows)
+            SIMD_FOR (4, v, vecs)
                 sums[r][v] += vf_load_as(t->residual_is_bf16,
                                          (const char *)t->residual + r * t->residual_step, v * VL,
                                          v == vecs - 1 ? last : VL);
     for (const int64_t *tap = t->taps; tap < t->taps_end; tap++)
         for (int64_t k = *tap; k < *tap + t->k_size; k += size) {
             vf w[TILE_VECS];
-#pragma GCC unroll 4
-            for (int v = 0; v < vecs; v++)
+            SIMD_FOR (4, v, vecs)
                 w[v] = vf_load_as(is_bf16, b, v * VL, VL);
-#pragma GCC unroll 6
-            for (int r = 0; r < rows; r++) {
+            SIMD_FOR (6, r, rows) {
                 vf x = tile_element(is_bf16, t->row[r] + k);
-#pragma GCC unroll 4
-                for (int v = 0; v < vecs; v++)
+                SIMD_FOR (4, v, vecs)
                     sums[r][v] = vf_fma(x, w[v], sums[r][v]);
             }
             b += size * vecs * VL;
         }
     vf low = vf_set(t->low), high = vf_set(t->high);
-#pragma GCC unroll 6
-    for (int r = 0; r < rows; r++) {
+    SIMD_FOR (6, r, rows) {
         char *c = (char *)t->c + r * t->c_step;
-#pragma GCC unroll 4
-        for (int v = 0; v < vecs; v++) {
+        SIMD_FOR (4, v, vecs) {
             vf sum = vf_min(high, vf_max(low, sums[r][v]));
             vf_store_as(t->c_is_bf16, c, v * VL, sum, v == vecs - 1 ? last : VL);
         }
