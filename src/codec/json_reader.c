@@ -197,6 +197,16 @@ static bool read_not_finite(struct json_reader *r, struct number *out) {
     return read_word(r, STR("Infinity"));
 }
 
+static bool is_too_large(const struct number *n, const char *text, const char *end) {
+    enum { EXPONENT_FITS = 288 }; /* 2^64 * 10^288 is an FP64 */
+    return (n->cut || n->exponent > EXPONENT_FITS) && isinf(number_to_f64(n, text, end));
+}
+
+static bool fail_number(struct json_reader *r, json_problem problem, str text, const char *what) {
+    return json_fail(r, problem, STATUS_INVALID_ARGUMENT, text.p, "%.*s%s is %s",
+                     (int)(text.n > 60 ? 60 : text.n), text.p, text.n > 60 ? "..." : "", what);
+}
+
 bool json_read_number(struct json_reader *r, struct number *out, str *text) {
     if (json_peek(r) != JSON_NUMBER)
         return fail_type(r, JSON_NUMBER);
@@ -209,6 +219,10 @@ bool json_read_number(struct json_reader *r, struct number *out, str *text) {
         const char *end = number_scan(start, r->end, out);
         if (!end)
             return fail(r, JSON_PROBLEM_NUMBER, NULL, "a number is cut off");
+        if (is_too_large(out, start, end))
+            return fail_number(r, JSON_PROBLEM_TOO_LARGE,
+                               (str){.p = start, .n = (size_t)(end - start)},
+                               "larger than any FP64");
         r->p = end;
     }
     if (text)
@@ -216,17 +230,13 @@ bool json_read_number(struct json_reader *r, struct number *out, str *text) {
     return true;
 }
 
-static bool fail_range(struct json_reader *r, str text, const char *wanted) {
-    return json_fail(r, JSON_PROBLEM_RANGE, STATUS_INVALID_ARGUMENT, text.p, "%.*s%s is not %s",
-                     (int)(text.n > 60 ? 60 : text.n), text.p, text.n > 60 ? "..." : "", wanted);
-}
-
 bool json_read_i64(struct json_reader *r, int64_t *out) {
     struct number n;
     str text;
     if (!json_read_number(r, &n, &text))
         return false;
-    return number_to_i64(&n, out) || fail_range(r, text, "a 64-bit integer");
+    return number_to_i64(&n, out) ||
+           fail_number(r, JSON_PROBLEM_RANGE, text, "not a 64-bit integer");
 }
 
 bool json_read_u64(struct json_reader *r, uint64_t *out) {
@@ -234,7 +244,8 @@ bool json_read_u64(struct json_reader *r, uint64_t *out) {
     str text;
     if (!json_read_number(r, &n, &text))
         return false;
-    return number_to_u64(&n, out) || fail_range(r, text, "an unsigned 64-bit integer");
+    return number_to_u64(&n, out) ||
+           fail_number(r, JSON_PROBLEM_RANGE, text, "not an unsigned 64-bit integer");
 }
 
 bool json_read_f64(struct json_reader *r, double *out) {
@@ -243,13 +254,10 @@ bool json_read_f64(struct json_reader *r, double *out) {
     if (!json_read_number(r, &n, &text))
         return false;
     double v;
-    if (text.p[text.n - 1] == 'N' || text.p[text.n - 1] == 'y') {
+    if (text.p[text.n - 1] == 'N' || text.p[text.n - 1] == 'y')
         v = *text.p == 'N' ? (double)NAN : *text.p == 'I' ? (double)INFINITY : -(double)INFINITY;
-    } else {
+    else
         v = number_to_f64(&n, text.p, text.p + text.n);
-        if (isinf(v))
-            return fail_range(r, text, "in the range of FP64");
-    }
     *out = v;
     return true;
 }

@@ -52,7 +52,8 @@ typedef enum json_problem {
     JSON_PROBLEM_MEMBER_COMMA,  /* neither , nor } after a member */
     JSON_PROBLEM_ELEMENT_COMMA, /* neither , nor ] after an element */
     JSON_PROBLEM_NUMBER,
-    JSON_PROBLEM_QUOTE, /* a string without its end */
+    JSON_PROBLEM_TOO_LARGE, /* a number that is larger than any FP64 */
+    JSON_PROBLEM_QUOTE,     /* a string without its end */
     JSON_PROBLEM_ESCAPE,
     JSON_PROBLEM_SURROGATE,
     JSON_PROBLEM_ENCODING, /* not UTF-8, or a bare control character */
@@ -96,10 +97,13 @@ bool json_next_element(struct json_reader *r); /* false: ] or error */
 
 bool json_read_null(struct json_reader *r);
 bool json_read_bool(struct json_reader *r, bool *out);
-bool json_read_number(struct json_reader *r, struct number *out, str *text); /* text: may be NULL */
+
+/* `text` may be NULL. A number of any type that is larger than any FP64 is an error here already, as
+ * it is where json_skip() passes over it. */
+bool json_read_number(struct json_reader *r, struct number *out, str *text);
 bool json_read_i64(struct json_reader *r, int64_t *out);
 bool json_read_u64(struct json_reader *r, uint64_t *out);
-bool json_read_f64(struct json_reader *r, double *out); /* too large is an error */
+bool json_read_f64(struct json_reader *r, double *out);
 bool json_read_string(struct json_reader *r, struct json_string *out);
 
 /* Passes over one value of any type, checking it; *raw (may be NULL) gets its text. */

@@ -140,6 +140,11 @@ TEST(json_tensor_says_what_does_not_fit) {
         {DTYPE_I32, "[1,-2147483649,3,4]", "element 1 is -2147483649, out of range for INT32",
          JSON_PROBLEM_RANGE},
         {DTYPE_U32, "[-1,2,3,4]", "element 0 is -1, out of range for UINT32", JSON_PROBLEM_RANGE},
+        {DTYPE_F32, "[1,2,1e999,4]", "column 6 (byte 5): 1e999 is larger than any FP64",
+         JSON_PROBLEM_TOO_LARGE},
+        {DTYPE_F32, "[-1e309,2,3,4]", "(byte 1): -1e309 is larger than any FP64",
+         JSON_PROBLEM_TOO_LARGE},
+        {DTYPE_I32, "[1e999,2,3,4]", "larger than any FP64", JSON_PROBLEM_TOO_LARGE},
         {DTYPE_F32, "[true,2,3,4]", "wanted a number, found true or false", JSON_PROBLEM_TYPE},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

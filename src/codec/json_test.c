@@ -291,3 +291,23 @@ TEST(json_reader_names_the_type_that_it_found) {
     r.allow_nan = true;
     CHECK(json_read_f64(&r, &d) && isinf(d) && d < 0);
 }
+
+TEST(json_numbers_larger_than_any_f64_are_errors_even_where_nobody_reads_them) {
+    static const char *const texts[] = {"{\"a\":[1,-1e309]}", "{\"a\":1.8e308,\"b\":2}",
+                                        "[12e99999999999999999999]"};
+    struct error err;
+    struct json_reader r;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        json_reader_init(&r, str_from_c(texts[i]), &err);
+        CHECK(!json_skip(&r, NULL));
+        CHECK_EQ(r.problem, JSON_PROBLEM_TOO_LARGE);
+        CHECK(strstr(err.text, " is larger than any FP64") != NULL);
+    }
+    static const char *const good[] = {"1.7976931348623157e308", "-1e308", "0e999", "1e-999",
+                                       "0.000001e313"};
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        json_reader_init(&r, str_from_c(good[i]), &err);
+        CHECK(json_skip(&r, NULL));
+        CHECK_EQ(json_reader_finish(&r), STATUS_OK);
+    }
+}

@@ -35,6 +35,20 @@ def test_bad_tensors(serve, tensor, status, text):
     assert got == status and text in answer["error"]
 
 
+@pytest.mark.parametrize("body,at", [
+    ('"shape":[2],"data":[1,1e999]}]}', 68), ('"shape":[1],"data":[-1e309]}]}', 66), ('"shape":[1],"data":[1]}],"x":1e400}', 75),
+])
+def test_a_number_that_no_fp64_holds(serve, body, at):
+    status, _, answer = serve.call(INFER, ('{"inputs":[{"name":"INPUT0","datatype":"FP32",' + body).encode())
+    assert status == 500
+    assert json.loads(answer) == {
+        "error": f"failed to parse the request JSON buffer: Number too big to be stored in double. at {at}"}
+
+
+def test_a_number_that_no_fp32_holds_is_infinity(serve):
+    assert infer(serve, {"shape": [2], "data": [1e39, -1e308]})[1]["outputs"][0]["data"] == [float("inf"), float("-inf")]
+
+
 @pytest.mark.parametrize("depth", [101, 1_000_000])
 def test_deep_json(serve, depth):
     body = b'{"inputs":[{"name":"INPUT0","datatype":"FP32","shape":[1],"data":' + b"[" * depth + b"1" + b"]" * depth + b"}]}"

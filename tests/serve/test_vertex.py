@@ -89,6 +89,7 @@ def test_several_inputs_take_objects_by_name(container):
     ({"instances": [[1, 2]]}, "unexpected shape for input 'x'"),
     ({"instances": [{"z": 1}]}, '"z", which is no input'),
     ({"instance": [[1, 2, 3]]}, 'neither "instances"'),
+    (b'{"instances": [[1e999, 2, 3]]}', "input 'x': JSON line 1, column 17 (byte 16): 1e999 is larger than any FP64"),
     ([], "no JSON object"),
     (b'{"instances": [[1, 2, 3]], "instances": [[1, 2, 3]]}', "twice"),
 ])

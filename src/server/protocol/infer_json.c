@@ -20,6 +20,8 @@ static const char *problem_text(json_problem p) {
         return "Missing a comma or '}' after an object member.";
     case JSON_PROBLEM_ELEMENT_COMMA:
         return "Missing a comma or ] after an array element.";
+    case JSON_PROBLEM_TOO_LARGE:
+        return "Number too big to be stored in double.";
     case JSON_PROBLEM_QUOTE:
         return "Missing a closing quotation mark in string.";
     case JSON_PROBLEM_ESCAPE:
