@@ -1,4 +1,5 @@
 """Damaged and hostile files: an error that says where, or a valid run; never a crash, never a hang."""
+import json
 import os
 import pathlib
 import random
@@ -275,3 +276,29 @@ def test_a_plan_that_is_cut_while_it_runs_is_an_error(plan, size):
         bench.kill()
         raise
     assert bench.returncode == 1 and "cut" in err and "mv" in err, err
+
+
+def test_dims_without_a_name_are_each_a_size_of_their_own(culmen, tmp_path):
+    m = Model("two", opset=17)
+    m.input("x", FLOAT, ["", 4])
+    m.input("y", FLOAT, ["", 4])
+    m.node("Add", ["x", "y"], "z")
+    m.output("z", FLOAT, ["", 4])
+    (tmp_path / "m.onnx").write_bytes(m.bytes())
+    culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan")
+
+    def add(x_rows, y_rows, **options):
+        np.save(tmp_path / "x.npy", np.ones((x_rows, 4), np.float32))
+        np.save(tmp_path / "y.npy", np.ones((y_rows, 4), np.float32))
+        inputs = [f"--input={n}={tmp_path}/{n}.npy" for n in "xy"]
+        return culmen("run", tmp_path / "m.plan", *inputs, f"--output-dir={tmp_path}/out", **options)
+
+    for x_rows, y_rows in [(2, 2), (2, 1), (1, 3)]:
+        add(x_rows, y_rows)
+        assert np.load(tmp_path / "out/z.npy").shape == (max(x_rows, y_rows), 4)
+    refused(add(2, 3, check=False), "Add_1", "2 and 3 do not broadcast")
+    culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", "--shape=x:2x4", "--shape=y:?x4")
+    inputs = json.loads(culmen("inspect", tmp_path / "m.plan", "--json").stdout)["inputs"]
+    assert [i["dims"] for i in inputs] == [[2, 4], ["y.dim_0", 4]]
+    wrong = culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", "--shape=x:2x4", "--shape=y:3x4", check=False)
+    refused(wrong, "Add_1", "2 and 3")

@@ -290,6 +290,7 @@ status import_onnx(struct graph **out, struct arena *a, struct onnx_model *m,
     struct scope s = {.opsets = m->opsets, .n_opsets = m->n_opsets};
     status result = import_graph(&im, &s, report);
     map_done(&s.values);
+    map_done(&im.symbols);
     arena_release(&scratch);
     if (result == STATUS_OK)
         *out = im.g;

@@ -32,7 +32,7 @@ static status check_type(struct importer *im, const struct onnx_value_info *v) {
     if (!t->has_shape && !shape)
         return error_set(im->err, STATUS_INVALID_ARGUMENT,
                          "input \"%.*s\" has no shape in the model: give one, "
-                         "--shape=%.*s:1x3x224x224 (-1 for a dynamic size)",
+                         "--shape=%.*s:1x3x224x224 (? for a dynamic size)",
                          STR_ARG(v->name), STR_ARG(v->name));
     if (t->has_shape && t->n_dims > TENSOR_RANK_MAX)
         return error_set(im->err, STATUS_UNIMPLEMENTED,
@@ -85,14 +85,38 @@ static status bind(struct importer *im, const struct onnx_value_info *v, struct 
 
 /* A symbol's name is part of texts where blanks and brackets mean something. */
 static str clean_name(struct importer *im, str name) {
-    str copy = str_copy(im->scratch, name);
     char *p = arena_alloc(im->scratch, name.n + 1, 1);
-    for (size_t i = 0; i < copy.n; i++)
-        p[i] = (unsigned char)copy.p[i] <= ' ' || strchr("()[]{},%\"", copy.p[i]) ? '_' : copy.p[i];
+    for (size_t i = 0; i < name.n; i++) {
+        bool is_odd = (unsigned char)name.p[i] <= ' ' || strchr("()[]{},%\"", name.p[i]);
+        p[i] = is_odd ? '_' : name.p[i];
+    }
+    str_make_printable(p, name.n);
     /* A name must not read as a number or as "?". */
-    if (copy.n && ((p[0] >= '0' && p[0] <= '9') || strchr("-?", p[0])))
-        return str_format(im->scratch, "dim_%.*s", (int)copy.n, p);
-    return (str){.p = p, .n = copy.n};
+    if (name.n && ((p[0] >= '0' && p[0] <= '9') || strchr("-?", p[0])))
+        return str_format(im->scratch, "dim_%.*s", (int)name.n, p);
+    return (str){.p = p, .n = name.n};
+}
+
+/* The symbol of `param`, or one of its own for each dim without a name. Different ones stay different,
+ * though their names be cleaned to the same. */
+static dim symbol_of(struct importer *im, str input, size_t axis, str param) {
+    str own = str_format(im->scratch, "%.*s.dim_%zu", STR_ARG(input), axis);
+    str key =
+        str_format(im->scratch, "%c%.*s", param.n ? '=' : '?', STR_ARG(param.n ? param : own));
+    str base = clean_name(im, param.n ? param : own), name = base;
+    for (int i = 2;; i++) {
+        const str *owner = map_get(&im->symbols, name);
+        if (owner && str_eq(*owner, key))
+            break;
+        if (!owner) {
+            str *kept = arena_new(im->scratch, str);
+            *kept = key;
+            map_set(&im->symbols, name, kept);
+            break;
+        }
+        name = str_format(im->scratch, "%.*s_%d", STR_ARG(base), i);
+    }
+    return dim_symbol(&im->g->pool, name);
 }
 
 static dim dim_of(struct importer *im, const struct onnx_value_info *v, size_t i,
@@ -103,14 +127,12 @@ static dim dim_of(struct importer *im, const struct onnx_value_info *v, size_t i
     const struct onnx_dim *d = v->type.has_shape ? &v->type.dims[i] : NULL;
     if (d && d->value >= 0)
         return d->value;
-    if (d && is_name(d->param)) {
-        for (const struct binding *b = bindings; b; b = b->next)
-            if (str_eq(b->symbol, d->param))
-                return b->value;
-        return dim_symbol(&im->g->pool, clean_name(im, d->param));
-    }
-    str name = str_format(im->scratch, "%.*s.dim_%zu", STR_ARG(v->name), i);
-    return dim_symbol(&im->g->pool, clean_name(im, name));
+    if (!d || !is_name(d->param))
+        return symbol_of(im, v->name, i, (str){0});
+    for (const struct binding *b = bindings; b; b = b->next)
+        if (str_eq(b->symbol, d->param))
+            return b->value;
+    return symbol_of(im, v->name, i, d->param);
 }
 
 static const int64_t INPUT_DIM_MAX = INT32_MAX * 256LL;

@@ -128,6 +128,23 @@ TEST(equal_dim_names_are_one_symbol_and_unnamed_dims_are_not) {
     done(&f);
 }
 
+TEST(dims_stay_different_when_their_names_are_cleaned_to_the_same) {
+    static const struct onnx_dim first[] = {
+        {-1, STR("a b")}, {-1, STR("a_b")}, {-1, STR("x.dim_3")}, {-1, STR("")}};
+    static const struct onnx_dim second[] = {
+        {-1, STR("a b")}, {-1, STR("\xff")}, {-1, STR("\xfe")}, {-1, STR("?")}};
+    struct fixture f = {0};
+    begin(&f, NULL, 0, "x");
+    add_input(&f, "x", "1 1 1 1");
+    add_input(&f, "z", "1 1 1 1");
+    f.inputs[0].type.dims = first;
+    f.inputs[1].type.dims = second;
+    const char *text = run(&f);
+    check_contains(text, "input %x: f32[a_b,a_b_2,x.dim_3,x.dim_3_2]\n");
+    check_contains(text, "input %z: f32[a_b,z.dim_1,z.dim_2,z.dim_3]\n");
+    done(&f);
+}
+
 TEST(given_shapes_fix_symbols_everywhere) {
     const struct node_text nodes[] = {{"", "", "Add", "x z", "y"}};
     const struct import_shape shape = {.input = STR("x"), .rank = 2, .dims = {8, -1}};

@@ -20,6 +20,7 @@ struct importer {
     struct arena *scratch; /* until the import ends */
     struct unsupported *unsupported;
     size_t n_unsupported, unsupported_capacity;
+    struct map symbols; /* name -> what it stands for: "=PARAM", "?INPUT.dim_N" */
     struct error *err;
 };
 
