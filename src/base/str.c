@@ -103,8 +103,9 @@ bool str_to_double(str s, double *out) {
     return true;
 }
 
-/* Bytes of the UTF-8 sequence at p that may be shown; 0: none may. */
-static size_t printable_prefix(const unsigned char *p, size_t n) {
+size_t str_printable_size(str s) {
+    const unsigned char *p = (const unsigned char *)s.p;
+    size_t n = s.n;
     if (p[0] < 0x80)
         return p[0] >= 0x20 && p[0] != 0x7f;
     size_t size = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
@@ -121,7 +122,7 @@ static size_t printable_prefix(const unsigned char *p, size_t n) {
 
 void str_make_printable(char *p, size_t n) {
     for (size_t i = 0, step; i < n; i += step) {
-        step = printable_prefix((const unsigned char *)p + i, n - i);
+        step = str_printable_size((str){.p = p + i, .n = n - i});
         if (step)
             continue;
         p[i] = p[i] == '\n' || p[i] == '\r' || p[i] == '\t' ? ' ' : '?';

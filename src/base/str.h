@@ -51,6 +51,9 @@ bool str_to_double(str s, double *out);
  * of a hostile file's names) and what is no UTF-8 become '?', line ends and tabs a space. */
 void str_make_printable(char *p, size_t n);
 
+/* Bytes of the character that `s`, which is not empty, begins with; 0: it is not printable in that sense. */
+size_t str_printable_size(str s);
+
 /* A copy of `s` in `a` that is printable in that sense. */
 str str_printable(struct arena *a, str s);
 

@@ -302,3 +302,33 @@ def test_dims_without_a_name_are_each_a_size_of_their_own(culmen, tmp_path):
     assert [i["dims"] for i in inputs] == [[2, 4], ["y.dim_0", 4]]
     wrong = culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", "--shape=x:2x4", "--shape=y:3x4", check=False)
     refused(wrong, "Add_1", "2 and 3")
+
+
+HOSTILE_NAME = b"\x1b[3\xff\n\x07\xe2\x82"
+
+
+@pytest.mark.parametrize("is_supported", [True, False])
+def test_names_that_are_no_text_reach_no_terminal_and_no_json(culmen, tmp_path, is_supported):
+    """An escape sequence, half a character, a line end in every name: what is said stays UTF-8, one line a line."""
+    name = "N" * len(HOSTILE_NAME)
+    m = Model(name, opset=17)
+    x = m.input("a" + name, FLOAT, ["b" + name, 4])
+    w = m.floats("w" + name, [4], [1, 2, 3, 4])
+    m.node("Add" if is_supported else "Z" + name, [x, w], "y" + name)
+    m.output("y" + name, FLOAT, ["b" + name, 4])
+    (tmp_path / "m.onnx").write_bytes(m.bytes().replace(name.encode(), HOSTILE_NAME))
+    model, plan, report = tmp_path / "m.onnx", tmp_path / "m.plan", tmp_path / "r.json"
+    commands = [("compile", model, "-o", plan, f"--report={report}"), ("inspect", model), ("inspect", model, "--json"),
+                ("compile", model, "-o", plan, "--print-after=import"), ("compile", model, "-o", plan, "--shape=z:1"),
+                ("run", model), ("inspect", plan), ("inspect", plan, "--json"), ("bench", plan, "--duration=0.01")]
+    for command in commands:
+        done = subprocess.run([str(CULMEN), *map(str, command)], capture_output=True)
+        assert done.returncode in (0, 1, 2), (command, done)
+        for text in (done.stdout, done.stderr):
+            shown = text.decode("utf-8", "strict")
+            assert not [c for c in shown if ord(c) < 32 and c != "\n" or ord(c) == 127], (command, shown)
+        if "--json" in command and done.returncode == 0:
+            json.loads(done.stdout)
+    assert plan.exists() == is_supported
+    if is_supported:
+        json.loads(report.read_bytes().decode("utf-8", "strict"))

@@ -77,8 +77,11 @@ static status write_line(struct importer *im, const struct unsupported *u, struc
 status unsupported_error(struct importer *im, struct buffer *report) {
     enum { NAMES_SHOWN = 8 };
     infer_what_goes(im);
-    for (size_t i = 0; report && i < im->n_unsupported; i++)
+    for (size_t i = 0; report && i < im->n_unsupported; i++) {
+        size_t begin = report->n;
         TRY(write_line(im, &im->unsupported[i], report));
+        str_make_printable(report->p + begin, report->n - begin - 1); /* names are the file's */
+    }
     /* "Foo (3), Bar (1)" for the text that fits into an error. */
     struct map counts = {0};
     for (size_t i = 0; i < im->n_unsupported; i++) {

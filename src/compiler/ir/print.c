@@ -33,14 +33,15 @@ static bool is_word(str s) {
 
 static status put_quoted(struct printer *p, str s) {
     TRY(put(p, "\""));
-    for (size_t i = 0; i < s.n; i++) {
+    for (size_t i = 0, size; i < s.n; i += size ? size : 1) {
         unsigned char c = (unsigned char)s.p[i];
+        size = str_printable_size(str_slice(s, i, s.n));
         if (c == '"' || c == '\\')
             TRY(buffer_printf(p->out, p->err, "\\%c", c));
-        else if (c < ' ' || c == 127)
-            TRY(buffer_printf(p->out, p->err, "\\x%02x", c));
+        else if (size)
+            TRY(buffer_append(p->out, &s.p[i], size, p->err));
         else
-            TRY(buffer_append(p->out, &s.p[i], 1, p->err));
+            TRY(buffer_printf(p->out, p->err, "\\x%02x", c));
     }
     return put(p, "\"");
 }
