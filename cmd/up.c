@@ -170,6 +170,7 @@ static int run_gateway(void *arg) {
     struct up *u = arg;
     struct gateway *g = NULL;
     struct error err;
+    char quoted[LOG_QUOTE_SIZE];
     long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
     /* Half of the machine: the other half is for the replicas. */
     int n_loops = n_cores < 4 ? 1 : n_cores / 2 < LOOPS_MAX ? (int)n_cores / 2 : LOOPS_MAX;
@@ -184,7 +185,7 @@ static int run_gateway(void *arg) {
         .n_loops = n_loops,
     };
     if (gateway_start(&g, &options, &err) != STATUS_OK) {
-        log_error("gateway", "not started", "error=\"%s\"", err.text);
+        log_error("gateway", "not started", "error=%s", log_quote(err.text, quoted));
         return EXIT_FAILED;
     }
     log_info("gateway", "ready", "pid=%d address=%s loops=%d", (int)getpid(), u->public_address,
@@ -198,11 +199,12 @@ static int run_gateway(void *arg) {
 static int run_control(void *arg) {
     struct up *u = arg;
     struct error err;
+    char quoted[LOG_QUOTE_SIZE];
     close(u->public_fd);
     struct control_options options = {
         .folder = u->folder, .listen_fd = u->control_fd, .public_address = u->public_address};
     if (control_run(&options, &err) != STATUS_OK) {
-        log_error("control", "not started", "error=\"%s\"", err.text);
+        log_error("control", "not started", "error=%s", log_quote(err.text, quoted));
         return EXIT_FAILED;
     }
     return EXIT_OK;

@@ -338,13 +338,18 @@ static void wait_for_work(struct reconciler *r, int64_t wake_ns) {
 }
 
 void reconciler_run(struct reconciler *r) {
+    int64_t retry_ms = RECONCILE_RETRY_MS;
     while (!r->is_stopping) {
         struct error err;
         int64_t wake_ns;
         char quoted[LOG_QUOTE_SIZE];
-        if (reconciler_pass(r, &wake_ns, &err) != STATUS_OK) {
-            log_error("reconciler", "a pass failed", "error=%s", log_quote(err.text, quoted));
-            wake_ns = clock_now(r->options.clock) + RECONCILE_RETRY_MS * (int64_t)NS_PER_MS;
+        if (reconciler_pass(r, &wake_ns, &err) == STATUS_OK) {
+            retry_ms = RECONCILE_RETRY_MS;
+        } else {
+            log_error("reconciler", "a pass failed", "retry_in_ms=%lld error=%s",
+                      (long long)retry_ms, log_quote(err.text, quoted));
+            wake_ns = clock_now(r->options.clock) + retry_ms * NS_PER_MS;
+            retry_ms = retry_ms < RECONCILE_INTERVAL_MS / 2 ? 2 * retry_ms : RECONCILE_INTERVAL_MS;
         }
         if (wake_ns > clock_now(r->options.clock))
             wait_for_work(r, wake_ns);

@@ -94,6 +94,11 @@ static status db_error(struct store *s, const char *what, struct error *err) {
     if ((code & 0xff) == SQLITE_FULL)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                          "There is no space left on the disk of the control plane's data.");
+    if (db_status(code) == STATUS_DATA_LOSS)
+        return error_set(err, STATUS_DATA_LOSS,
+                         "The control plane's data are damaged (%s, sqlite %d): put a copy of "
+                         "state.db back, or move it away to begin anew.",
+                         sqlite3_errmsg(s->db), code);
     return error_set(err, db_status(code), "%s: %s (sqlite %d)", what, sqlite3_errmsg(s->db), code);
 }
 

@@ -225,6 +225,7 @@ TEST(store_refuses_a_file_that_is_no_store) {
     struct store *s = NULL;
     CHECK_EQ(store_open(&s, path, &err), STATUS_DATA_LOSS);
     CHECK(strstr(err.text, path) != NULL);
+    CHECK(strstr(err.text, "move it away to begin anew") != NULL);
     temp_remove();
 }
 
