@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """What the dynamic batcher of culmen serve is worth: the same model with and without it, in one run.
 
-    bench/serving/batching.py [--model=build/models/efficientnet-lite0/model.onnx] [--connections=16] [--seconds=4]
-                              [--blocks=3] [--json=FILE]
+    bench/serving/batching.py [--model=build/models/efficientnet-lite0/model.onnx] [--connections=16] [--seconds=2]
+                              [--blocks=7] [--json=FILE]
 
 Two models: `wide`, two layers whose FP32 weights are four times the L3 cache, so that one request costs a pass over memory
 and a batch costs the same; and one with much arithmetic for its weights, where batching has little to gain and must not
 harm: --model, a real one with static dims past the batch, or `dense`, a few small convolutions. Binary requests of batch 1 from
-wrk, one instance; blocks of the two servers alternate, medians count. "us" is the server's CPU time per request, which
-other work on the machine disturbs least.
+wrk, one instance. Blocks of the two servers alternate (A B, B A, ...), after one of each that does not count; medians count, for
+the ratios the median of those within a pair of blocks. "us" is the server's CPU time per request, which other work on the machine
+disturbs least.
 """
 import argparse
 import json
@@ -112,14 +113,14 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", type=pathlib.Path, help="a compute-bound ONNX model with one FP32 input")
     options.add_argument("--connections", type=int, default=16)
-    options.add_argument("--seconds", type=int, default=4)
-    options.add_argument("--blocks", type=int, default=3)
+    options.add_argument("--seconds", type=int, default=2)
+    options.add_argument("--blocks", type=int, default=7)
     options.add_argument("--json", type=pathlib.Path)
     o = options.parse_args()
     run.CONNECTIONS = o.connections
     folder, results = pathlib.Path(tempfile.mkdtemp(prefix="culmen-batching-")), []
     print(f"{'model':19}{'weights':>9}{'single/s':>10}{'batched/s':>11}{'ratio':>7}{'single p50':>12}{'batched p50':>13}"
-          f"{'single us':>11}{'batched us':>12}")
+          f"{'single us':>11}{'batched us':>12}{'ratio':>7}")
     try:
         other = (o.model.parent.name, real(o.model)) if o.model else ("dense", dense())
         for name, (x, y, onnx) in (("wide", wide(l3_bytes())), other):
@@ -127,18 +128,22 @@ def main():
             servers = [start(folder, name, onnx, x, y, is_batching) for is_batching in (False, True)]
             try:
                 blocks = [[], []]
-                for _ in range(o.blocks):
-                    for s, kept in zip(servers, blocks):
-                        kept.append(run.load(s, body, size, o.seconds, 0))
+                for i in range(-1, o.blocks):
+                    for k in (0, 1) if i % 2 == 0 else (1, 0):
+                        block = run.load(servers[k], body, size, o.seconds, 0)
+                        if i >= 0:
+                            blocks[k].append(block)
             finally:
                 for s in servers:
                     s.stop()
             single, batched = ({k: statistics.median(b[k] for b in kept) for k in ("rps", "cpu_us", "p50_ms")}
                                for kept in blocks)
-            results.append({"model": name, "weights": len(onnx), "single": single, "batched": batched})
+            rps, cpu = (statistics.median(b[k] / a[k] for a, b in zip(*blocks)) for k in ("rps", "cpu_us"))
+            results.append({"model": name, "weights": len(onnx), "single": single, "batched": batched, "rps_ratio": rps,
+                            "cpu_ratio": cpu})
             print(f"{name:19}{len(onnx) / 2**20:6.0f}MiB{single['rps']:10.1f}{batched['rps']:11.1f}"
-                  f"{batched['rps'] / single['rps']:7.2f}{single['p50_ms']:12.2f}{batched['p50_ms']:13.2f}"
-                  f"{single['cpu_us']:11.0f}{batched['cpu_us']:12.0f}", flush=True)
+                  f"{rps:7.2f}{single['p50_ms']:12.2f}{batched['p50_ms']:13.2f}"
+                  f"{single['cpu_us']:11.0f}{batched['cpu_us']:12.0f}{cpu:7.2f}", flush=True)
         if o.json:
             o.json.write_text(json.dumps(results, indent=1) + "\n")
     finally:

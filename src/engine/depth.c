@@ -8,7 +8,7 @@
 
 size_t depth_cache_size(void) {
     long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    return size > 0 ? (size_t)size : DEPTH_CACHE_SIZE;
+    return (size > 0 ? (size_t)size : DEPTH_L2_SIZE) / 2; /* the other half: weights and scratch */
 }
 
 static bool is_constant(const struct plan *p, uint32_t v) {

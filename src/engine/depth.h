@@ -23,7 +23,7 @@ struct engine;
 struct session;
 struct binding;
 
-enum { DEPTH_CACHE_SIZE = 1 << 20 /* of a core, when the system does not tell */ };
+enum { DEPTH_L2_SIZE = 1 << 20 /* of a core, when the system does not tell */ };
 
 struct span {
     uint32_t first, end; /* steps; empty: nothing is worth it */
@@ -32,7 +32,7 @@ struct span {
     int64_t n_own;       /* the first ones, done by lanes; the others by the team together */
 };
 
-/* Bytes of activations that a core keeps close: its L2. */
+/* Bytes of activations that a core keeps close. */
 size_t depth_cache_size(void);
 
 /* Finds the longest runs of steps that may be spans: e->spans. */

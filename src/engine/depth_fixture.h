@@ -42,7 +42,11 @@ static struct attr pool[] = {
      .out = (const uint32_t[]){__VA_ARGS__} + (n_inputs)}
 
 static const struct plan_value values[N_DEPTH_VALUES] = {
-    [IN] = VALUE(INPUT, 4, DIM_EXPR, 3, 4, 4),
+    [IN] = {.name = STR("x"),
+            .kind = PLAN_INPUT,
+            .dtype = DTYPE_F32,
+            .rank = 4,
+            .dims = {DIM_EXPR, 3, 4, 4}},
     [CLIPPED] = VALUE(PLANNED, 4, DIM_EXPR, 3, 4, 4),
     [T] = VALUE(PLANNED, 4, DIM_EXPR, 4, 4, 3),
     [NORM] = VALUE(PLANNED, 4, DIM_EXPR, 4, 4, 3),

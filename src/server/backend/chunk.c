@@ -1,7 +1,7 @@
 #include "server/backend/chunk.h"
 
-/* A piece must be this much cheaper per element: 10 %. */
-static const double WORTH_IT = 0.9;
+/* What a piece may cost an element more than the cheapest size: 5 %. It is answered earlier. */
+static const double MAY_COST = 1.05;
 
 static int size_class(int64_t n) {
     int i = 0;
@@ -12,19 +12,39 @@ static int size_class(int64_t n) {
     return i;
 }
 
+static bool is_known(const struct chunk_policy *p, int i) {
+    return p->costs[i].n_runs >= CHUNK_RUNS_MIN;
+}
+
 int64_t chunk_choose(struct chunk_policy *p, int64_t n) {
-    int whole = size_class(n), best = whole;
-    if (++p->n_batches % CHUNK_RETRY_EVERY == 0 || p->costs[whole].n_runs < CHUNK_RUNS_MIN)
+    int whole = size_class(n), choice = 0;
+    if (++p->n_batches % CHUNK_RETRY_EVERY == 0 || !is_known(p, whole))
         return n;
+    double least = p->costs[whole].element_ns;
     for (int i = 0; i < whole; i++)
-        if (p->costs[i].n_runs >= CHUNK_RUNS_MIN &&
-            p->costs[i].element_ns < p->costs[best].element_ns)
-            best = i;
-    if (best > 0 && p->costs[best - 1].n_runs < CHUNK_RUNS_MIN)
-        return (int64_t)1 << (best - 1);
-    if (p->costs[best].element_ns >= WORTH_IT * p->costs[whole].element_ns)
-        return n;
-    return (int64_t)1 << best;
+        if (is_known(p, i) && p->costs[i].element_ns < least)
+            least = p->costs[i].element_ns;
+    while (!is_known(p, choice) || p->costs[choice].element_ns > MAY_COST * least)
+        choice++;
+    if (choice > 0 && !is_known(p, choice - 1))
+        choice--;
+    return choice == whole ? n : (int64_t)1 << choice;
+}
+
+struct infer_batch chunk_cut(struct infer_batch *whole, size_t *from, int64_t size_max) {
+    struct infer_batch piece = {.requests = whole->requests + *from, .clock = whole->clock};
+    for (; *from < whole->n; ++*from) {
+        struct infer_request *r = whole->requests[*from];
+        if (atomic_load_explicit(&r->is_cancelled, memory_order_relaxed)) {
+            infer_respond_error(r, STATUS_CANCELLED, "request cancelled");
+            continue;
+        }
+        if (piece.n && piece.n_elements + r->n_batch > size_max)
+            break;
+        piece.requests[piece.n++] = r; /* never past *from */
+        piece.n_elements += r->n_batch;
+    }
+    return piece;
 }
 
 void chunk_note(struct chunk_policy *p, int64_t n, int64_t ns) {

@@ -379,44 +379,42 @@ static void consider_team(struct backend_instance *i, int64_t run_ns) {
 }
 
 /* Runs some requests of the batch `whole` and answers them. */
-static void run_part(struct backend_instance *i, struct infer_batch *whole,
-                     struct infer_batch *part) {
+static void run_piece(struct backend_instance *i, struct infer_batch *whole,
+                      struct infer_batch *piece) {
     struct error err = {0};
     struct block *block = NULL;
     bool is_in_block[MODEL_TENSORS_MAX];
-    part->start_ns = part->input_end_ns = part->output_start_ns = clock_now(part->clock);
-    status code = compute(i, part, &block, is_in_block, &err);
-    int64_t input_ns = part->input_end_ns - part->start_ns;
-    int64_t infer_ns = part->output_start_ns - part->input_end_ns;
+    piece->start_ns = piece->input_end_ns = piece->output_start_ns = clock_now(piece->clock);
+    status code = compute(i, piece, &block, is_in_block, &err);
+    int64_t input_ns = piece->input_end_ns - piece->start_ns;
+    int64_t infer_ns = piece->output_start_ns - piece->input_end_ns;
     whole->input_end_ns += input_ns;
     whole->output_start_ns += input_ns + infer_ns;
     int64_t from = 0;
-    for (size_t r = 0; r < part->n; r++) {
-        struct infer_request *request = part->requests[r];
+    for (size_t r = 0; r < piece->n; r++) {
+        struct infer_request *request = piece->requests[r];
         int64_t n_batch = request->n_batch;
         if (code != STATUS_OK)
             infer_respond_error(request, code, err.text);
         else
-            respond_slice(i, part, request, from, block, is_in_block);
+            respond_slice(i, piece, request, from, block, is_in_block);
         from += n_batch;
     }
     if (block)
         block_unref(block);
     if (code == STATUS_OK)
-        chunk_note(&i->chunks, part->n_elements, input_ns + infer_ns);
+        chunk_note(&i->chunks, piece->n_elements, input_ns + infer_ns);
     consider_team(i, infer_ns);
 }
 
 static void run(struct backend_instance *i, struct infer_batch *b) {
     int64_t size_max = chunk_choose(&i->chunks, b->n_elements);
-    for (size_t from = 0; from < b->n;) {
-        struct infer_batch part = {.requests = b->requests + from, .clock = b->clock};
-        do {
-            part.n_elements += part.requests[part.n++]->n_batch;
-        } while (from + part.n < b->n &&
-                 part.n_elements + part.requests[part.n]->n_batch <= size_max);
-        from += part.n;
-        run_part(i, b, &part);
+    size_t from = 0;
+    for (;;) {
+        struct infer_batch piece = chunk_cut(b, &from, size_max);
+        if (piece.n == 0)
+            return;
+        run_piece(i, b, &piece);
     }
 }
 

@@ -204,6 +204,57 @@ TEST(scheduler_keeps_the_order_of_answers_when_it_is_told_to) {
     CHECK(!answers_in_order(false));
 }
 
+static _Atomic int n_may_answer;
+
+/* Answers one request after the other, each when it may, like a backend that runs pieces. */
+static void run_one_by_one(struct backend_instance *i, struct infer_batch *b) {
+    (void)i;
+    for (size_t k = 0; k < b->n; k++) {
+        while (atomic_load(&n_may_answer) == 0)
+            usleep(50);
+        atomic_fetch_sub(&n_may_answer, 1);
+        struct tensor t = b->requests[k]->inputs[0];
+        infer_respond(b->requests[k], &(struct infer_response){.outputs = &t, .is_last = true});
+    }
+}
+
+TEST(scheduler_lets_answers_go_before_their_batch_is_over_and_counts_one_execution) {
+    static const struct backend one_by_one = {
+        .instance_open = fake_open, .instance_close = fake_close, .run = run_one_by_one};
+    struct scheduler_options o = {
+        .backend = &one_by_one,
+        .spec = &model,
+        .queue = {.is_batching = true, .max_batch_size = 8, .preferred = {8}, .n_preferred = 1},
+        .n_instances = 1,
+        .clock = clock_system()};
+    CLEANUP(scheduler_freep) struct scheduler *s = NULL;
+    CHECK_EQ(scheduler_new(&s, &o, NULL), STATUS_OK);
+    static struct call calls[5];
+    struct model_stats stats;
+    call_start(&calls[0], s);
+    do
+        scheduler_read_stats(s, &stats);
+    while (stats.n_pending); /* until the instance has it */
+    for (int i = 1; i <= 3; i++)
+        call_start(&calls[i], s);
+    atomic_store(&n_may_answer, 2);
+    call_wait(&calls[1]);
+    scheduler_read_stats(s, &stats);
+    CHECK_EQ(stats.success.count, 2);
+    CHECK_EQ(stats.execution_count, 1);
+    CHECK(!atomic_load(&calls[2].is_done) && !atomic_load(&calls[3].is_done));
+    call_start(&calls[4], s); /* the first client is back while the batch runs */
+    atomic_store(&n_may_answer, 3);
+    for (int i = 2; i <= 4; i++)
+        call_wait(&calls[i]);
+    scheduler_read_stats(s, &stats);
+    CHECK_EQ(stats.inference_count, 5);
+    CHECK_EQ(stats.execution_count, 3);
+    CHECK_EQ(stats.n_batches, 2);
+    CHECK_EQ(stats.batches[1].size, 3);
+    CHECK_EQ(stats.batches[1].infer.count, 1);
+}
+
 TEST(scheduler_refuses_new_requests_while_it_drains) {
     CLEANUP(scheduler_freep) struct scheduler *s = scheduler_of(1);
     scheduler_drain(s);
