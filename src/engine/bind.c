@@ -82,7 +82,8 @@ static status bind_value(struct session *s, struct binding *b, uint32_t v, struc
                                             : dim_eval(p->exprs, p->n_exprs, x, b->symbols);
         if (bound->dims[d] < 0 && is_known)
             return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "value \"%.*s\", dim %zu: no size follows from the inputs' dims",
+                             "value \"%.*s\", dim %zu: no size follows from the inputs' dims; they "
+                             "are too small or too large for the model",
                              STR_ARG(str_slice(value->name, 0, 100)), d);
     }
     bound->size = value->kind == PLAN_CONSTANT ? value->size : 0;
@@ -213,6 +214,11 @@ static status lay_out(const struct session *s, struct binding *b, size_t values,
         b->lane_size = lane_values + ((b->lane_scratch_size + ROUND) & ~(size_t)ROUND);
         size = b->lanes_offset + n_lanes * b->lane_size;
     }
+    if (size == SIZE_MAX)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "these dims need more bytes between the steps than there are addresses, "
+                         "wanted at most %zu (memory_max)",
+                         s->memory_max);
     if (size > s->memory_max)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED,
                          "these dims need %zu bytes between the steps, wanted at most %zu "

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import struct
 import subprocess
 import time
@@ -332,3 +333,21 @@ def test_names_that_are_no_text_reach_no_terminal_and_no_json(culmen, tmp_path, 
     assert plan.exists() == is_supported
     if is_supported:
         json.loads(report.read_bytes().decode("utf-8", "strict"))
+
+
+def test_folding_does_not_fill_the_machine(culmen, tmp_path):
+    """A few nodes of a few bytes that double a constant, plainly and through copies of it."""
+    m = Model("double", opset=17)
+    plain = copied = m.raw("one", FLOAT, [1024], bytes(4096))
+    for _ in range(40):
+        plain = m.node("Concat", [plain, plain], axis=0)
+        copied = m.node("Concat", [copied, m.node("Neg", [copied])], axis=0)
+    m.node("Identity", [plain], "y")
+    m.node("Identity", [copied], "z")
+    m.output("y", FLOAT, ["n"])
+    m.output("z", FLOAT, ["m"])
+    (tmp_path / "m.onnx").write_bytes(m.bytes())
+    limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (3 << 30, 3 << 30))
+    culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", preexec_fn=limit, timeout=120)
+    assert (tmp_path / "m.plan").stat().st_size < 2 << 30
+    refused(culmen("run", tmp_path / "m.plan", check=False), "than there are addresses")

@@ -8,9 +8,11 @@
 
 enum {
     FOLD_OPERANDS_MAX = 1024,
-    FOLD_SIZE_MAX = 64 << 20,  /* bytes of a result that is larger than all its operands together */
-    FOLD_GROWTH_MAX = 1 << 30, /* bytes by which results of one pass may exceed their operands */
-    FOLD_WORK_MAX = 1 << 30,   /* multiplications of one product */
+    FOLD_SIZE_MAX = 64 << 20, /* bytes of a result that is larger than all its operands together */
+    /* Bytes that one pass may add to the model's constants; more when the model's own are more. A
+     * few hundred nodes could double a constant until the machine is full. */
+    FOLD_GROWTH_MAX = 128 << 20,
+    FOLD_WORK_MAX = 1 << 30, /* multiplications of one product */
 };
 
 static bool is_foldable(const struct node *n) {
@@ -93,14 +95,40 @@ static status run_kernel(const struct node *n, const struct tensor *const *in,
     return done;
 }
 
-/* Bytes of all results beyond those of all operands. */
+/* Does operand i go with the node, and is it counted here, not at an earlier place? */
+static bool dies_with(const struct node *n, uint32_t i) {
+    const struct value *v = n->in[i];
+    uint32_t n_here = 0;
+    if (!v || v->n_output_uses || v->n_uses > n->n_in)
+        return false;
+    for (uint32_t k = 0; k < n->n_in; k++) {
+        if (n->in[k] == v && k < i)
+            return false;
+        n_here += n->in[k] == v;
+    }
+    return n_here == v->n_uses;
+}
+
+/* Bytes of all results beyond those of the operands that nobody else reads. */
 static size_t growth_of(const struct node *n, const struct tensor *results) {
     size_t in = 0, out = 0;
     for (uint32_t i = 0; i < n->n_in; i++)
-        in += n->in[i] ? n->in[i]->info.constant->size : 0;
+        in += dies_with(n, i) ? n->in[i]->info.constant->size : 0;
     for (uint32_t i = 0; i < n->n_out; i++)
         out += results[i].size;
     return out > in ? out - in : 0;
+}
+
+/* Bytes of all constants that nodes read; each counts where it is read first. */
+static size_t constants_size(const struct graph *g) {
+    size_t size = 0;
+    GRAPH_NODES(n, g)
+    for (uint32_t i = 0; i < n->n_in; i++) {
+        const struct value *v = n->in[i];
+        if (v && v->info.constant && v->uses[0].node == n && v->uses[0].index == i)
+            size += v->info.constant->size;
+    }
+    return size;
 }
 
 /* A constant's tensor with its elements aligned, for as long as `copies` lives. NULL: no memory. */
@@ -177,7 +205,7 @@ static status fold_contents(struct graph *g, struct value *v, struct error *err)
 }
 
 status pass_fold(struct graph *g, struct error *err) {
-    size_t room = FOLD_GROWTH_MAX;
+    size_t own = constants_size(g), room = own > FOLD_GROWTH_MAX ? own : FOLD_GROWTH_MAX;
     GRAPH_NODES(n, g) {
         TRY(node_infer(g, n, NULL, err));
         if (is_foldable(n)) {
