@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "command.h"
@@ -436,6 +437,7 @@ int cmd_serve(int argc, char **argv) {
     if (o.verbose > 0)
         log_set_level(LOG_DEBUG);
 
+    file_limit_raise();
     static struct end end;
     struct error err = {0};
     struct serve_options s;

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -210,14 +209,6 @@ static int run_control(void *arg) {
     return EXIT_OK;
 }
 
-static void raise_file_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 int cmd_up(int argc, char **argv) {
     struct error err;
     struct net_address address;
@@ -234,7 +225,7 @@ int cmd_up(int argc, char **argv) {
                               "asked who they are yet: use 127.0.0.1, or give --insecure",
                               o.listen);
     signal(SIGPIPE, SIG_IGN);
-    raise_file_limit();
+    file_limit_raise();
     if (prepare(&u, &address, &err) != STATUS_OK)
         return command_fail(&up_usage, &err);
     log_info("up", "listening", "address=%s data_dir=%s pid=%d", u.public_address, u.folder,

@@ -38,6 +38,10 @@ NODISCARD status file_write_parts(const char *path, const struct file_part *part
 /* Makes the folder `path` and its parents (0755); there already is fine. */
 NODISCARD status file_make_folder(const char *path, struct error *err);
 
+/* Lets the process open as many files as it ever may: a connection is one, and 1024, the usual
+ * soft limit, is few. */
+void file_limit_raise(void);
+
 /* status for an errno that open, read, write... gave. */
 status file_status(int error_number);
 

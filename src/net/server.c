@@ -12,7 +12,7 @@
 #include "base/thread.h"
 #include "net/server_internal.h"
 
-enum { ACCEPTS_PER_EVENT = 16 };
+enum { ACCEPTS_PER_EVENT = 16, ACCEPT_PAUSE_MS = 50 };
 
 /* A new connection on its way to the loop that will have it. */
 struct arrival {
@@ -66,14 +66,33 @@ static void admit(struct server_loop *self, const struct server_listen *listen, 
     loop_post(home->loop, &a->task);
 }
 
-/* Out of descriptors: takes the connection with the spare one and closes it, so that the
- * listener does not report it for ever. */
-static void shed(struct server *s, int listen_fd) {
-    close(s->spare_fd);
-    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd >= 0)
-        close(fd);
-    s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+static void watch_listeners(struct server_loop *self) {
+    for (size_t i = 0; i < self->server->options.n_listens; i++) {
+        struct accept_watch *a = &self->accepts[i];
+        if (!a->is_watched)
+            a->is_watched =
+                loop_watch_add(self->loop, &a->watch, EPOLLIN | EPOLLEXCLUSIVE, NULL) == STATUS_OK;
+    }
+}
+
+static void unwatch_listeners(struct server_loop *self) {
+    for (size_t i = 0; i < self->server->options.n_listens; i++) {
+        if (self->accepts[i].is_watched)
+            loop_watch_remove(self->loop, &self->accepts[i].watch);
+        self->accepts[i].is_watched = false;
+    }
+}
+
+static void accept_again(struct loop_timer *t) {
+    watch_listeners((struct server_loop *)((char *)t - offsetof(struct server_loop, pause)));
+}
+
+/* Out of descriptors: who comes waits in the kernel's queue. A listener that is still watched
+ * would be reported without end. */
+static void pause_accepting(struct server_loop *self) {
+    unwatch_listeners(self);
+    self->pause.fire = accept_again;
+    loop_timer_set(self->loop, &self->pause, loop_now_ns(self->loop) + ACCEPT_PAUSE_MS * NS_PER_MS);
 }
 
 static void accept_ready(struct loop_watch *w, uint32_t events) {
@@ -83,8 +102,8 @@ static void accept_ready(struct loop_watch *w, uint32_t events) {
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         struct net_address peer = {.size = sizeof peer.sa};
         int fd = accept4(w->fd, &peer.sa.any, &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE) && self->index == 0)
-            shed(self->server, w->fd);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+            pause_accepting(self);
         if (fd < 0)
             return;
         admit(self, &self->server->listens[aw->index], fd, &peer);
@@ -104,10 +123,8 @@ static void close_listens(struct server *s) {
 /* The last loop that stops closes the sockets: who comes then is refused at once, and can go
  * elsewhere, where the kernel would else take connections that nobody answers. */
 static void stop_listening(struct server_loop *self) {
-    for (size_t i = 0; i < self->server->options.n_listens; i++)
-        if (self->accepts[i].watch.ready)
-            loop_watch_remove(self->loop, &self->accepts[i].watch);
-    memset(self->accepts, 0, sizeof self->accepts);
+    loop_timer_clear(self->loop, &self->pause);
+    unwatch_listeners(self);
     if (atomic_fetch_sub(&self->server->n_listening, 1) == 1)
         close_listens(self->server);
 }
@@ -160,6 +177,7 @@ static status start_loop(struct server *s, int index, struct error *err) {
         self->accepts[i] = (struct accept_watch){
             .watch = {.ready = accept_ready, .fd = s->listens[i].fd}, .self = self, .index = i};
         TRY(loop_watch_add(self->loop, &self->accepts[i].watch, EPOLLIN | EPOLLEXCLUSIVE, err));
+        self->accepts[i].is_watched = true;
     }
     return STATUS_OK;
 }
@@ -210,7 +228,6 @@ status server_start(struct server **out, const struct server_options *o, struct 
     set_default(&s->options.head_timeout_ms, HEAD_TIMEOUT_MS);
     set_default(&s->options.body_grace_ms, BODY_GRACE_MS);
     set_default(&s->options.write_timeout_ms, WRITE_TIMEOUT_MS);
-    s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     s->loops = calloc((size_t)s->n_loops, sizeof *s->loops);
     if (!s->loops)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for loops");
@@ -274,8 +291,6 @@ void server_free(struct server *s) {
     close_listens(s);
     for (int i = 0; s->loops && i < s->n_loops; i++)
         free_loop(&s->loops[i]);
-    if (s->spare_fd >= 0)
-        close(s->spare_fd);
     free(s->loops);
     free(s);
 }

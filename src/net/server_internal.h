@@ -25,6 +25,7 @@ struct accept_watch {
     struct loop_watch watch;
     struct server_loop *self;
     size_t index; /* of the listener */
+    bool is_watched;
 };
 
 /* One loop of a server, and what its connections share. Owned by its thread; n_connections is
@@ -40,6 +41,7 @@ struct server_loop {
     bool is_draining;
     struct loop_task drain;
     struct loop_timer drain_end;
+    struct loop_timer pause; /* of accepting, while there are no descriptors */
 
     char *inputs[POOL_MAX];
     size_t n_inputs;
@@ -53,7 +55,6 @@ struct server {
     struct net_address addresses[SERVER_LISTENS_MAX];
     struct server_loop *loops;
     int n_loops, n_started;
-    int spare_fd; /* given up for a moment when descriptors run out */
     atomic_size_t n_connections;
     atomic_size_t bodies_size; /* capacity of all collected bodies */
     int64_t drain_timeout_ms;

@@ -1,6 +1,9 @@
 """Requests that are wrong, huge or hostile: a clear answer, and the server goes on."""
 import json
+import pathlib
+import resource
 import socket
+import time
 
 import pytest
 
@@ -93,3 +96,19 @@ def test_classification_of_what_has_no_classes(serve):
     status, answer = infer(serve, {"shape": [0], "data": []},
                            outputs=[{"name": "OUTPUT0", "parameters": {"classification": 3}}])
     assert status in (200, 400)
+
+
+def test_more_connections_than_descriptors_cost_nothing(start_serve, repository):
+    server = start_serve(f"--model-repository={repository}", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    server.wait()
+    clients = [socket.create_connection(tuple(server.address().split(":")), timeout=10) for _ in range(200)]
+    used = lambda: sum(map(int, pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().split()[13:15])) / 100
+    before = used()
+    time.sleep(1)
+    assert used() - before < 0.3
+    for client in clients[:150]:
+        client.close()
+    clients[199].sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert clients[199].recv(100).startswith(b"HTTP/1.1 200")
+    for client in clients:
+        client.close()
