@@ -2,7 +2,7 @@
 """culmen serve beside the real Triton Inference Server, in one run on one machine.
 
     python3 -m venv V && V/bin/pip install nvidia-pytriton numpy      # brings the tritonserver binary
-    bench/serving/run.py --triton=V/lib/python3.*/site-packages [--seconds=3] [--blocks=3] [--json=FILE]
+    bench/serving/run.py --triton=V/lib/python3.*/site-packages [--seconds=3] [--blocks=3] [--json=FILE] [--only=600K-json]
 
 An identity model: Triton with a C backend of a few lines (identity_backend.c), culmen with a compiled ONNX Identity.
 Three payloads (16 B, 64 KiB, 600 KB of FP32), JSON and binary, loaded by wrk. Blocks of the two servers alternate, the median
@@ -142,11 +142,12 @@ def main():
     options.add_argument("--seconds", type=int, default=3)
     options.add_argument("--blocks", type=int, default=3)
     options.add_argument("--json", type=pathlib.Path)
+    options.add_argument("--only", action="append", metavar="PAYLOAD-FORM", help="such as 600K-json; several times for several")
     o = options.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="culmen-bench-"))
     servers, results = [], []
     try:
-        bodies = write_bodies(folder)
+        bodies = {key: body for key, body in write_bodies(folder).items() if not o.only or "-".join(key) in o.only}
         servers = [start_culmen(folder), start_triton(o.triton.resolve(), folder)]
         for s in servers:
             print(f"{s.name}: ready after {s.ready_s * 1e3:.0f} ms, {s.memory_mib():.0f} MiB")
