@@ -322,6 +322,8 @@ void serve_stop(struct serve *s) {
     if (!s)
         return;
     atomic_store(&s->service.is_draining, true);
+    if (s->repository)
+        repository_stop_loading(s->repository);
     if (s->net) {
         log_info("serve", "waiting for in-flight requests to complete", "timeout_ms=%" PRId64,
                  s->exit_timeout_ms);

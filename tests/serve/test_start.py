@@ -176,6 +176,23 @@ def test_sigterm_while_models_load_ends_at_once(start_serve, models):
     assert server.stop() == 0
 
 
+def test_sigterm_gives_up_a_model_that_is_being_compiled(start_serve, models, tmp_path):
+    twins.put(models, "large", 1, twins.wide(2000))
+    server = start_serve(f"--model-repository={models}", "--model-control-mode=explicit",
+                         env={"CULMEN_CACHE_DIR": str(tmp_path / "cache")}).wait()
+    answers = []
+    load = threading.Thread(target=lambda: answers.append(server.call("/v2/repository/models/large/load", b"")))
+    load.start()
+    compiler, end = None, time.time() + 20
+    while not compiler and time.time() < end:
+        compiler = subprocess.run(["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(compiler[0]), signal.SIGSTOP)  # one that would never end
+    started = time.time()
+    assert server.stop() == 0 and time.time() - started < 10
+    load.join()
+    assert answers[0][0] == 400 and b"the server is stopping" in answers[0][2]
+
+
 def test_no_room_in_the_cache_is_named(start_serve, models):
     code, log = ended(start_serve(f"--model-repository={models}", env={"CULMEN_CACHE_DIR": "/proc/no"}))
     assert code == 1 and "CULMEN_CACHE_DIR" in log and "/proc/no" in log

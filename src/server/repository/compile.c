@@ -148,23 +148,27 @@ static void exec_compiler(char *const *argv, int stderr_fd, uint64_t memory_max)
     _exit(127);
 }
 
-/* Reads what the child says until it closes its end or the time is up. False: time is up. */
-static bool read_messages(int fd, int64_t deadline_ns, char *text, size_t size) {
+/* Reads what the child says until it closes its end, the time is up (DEADLINE_EXCEEDED) or nobody
+ * wants the plan any more (CANCELLED). */
+static status read_messages(const struct compile_limits *limits, int fd, int64_t deadline_ns,
+                            char *text, size_t size) {
     size_t n = 0;
     text[0] = 0;
     for (;;) {
         int64_t left_ms = (deadline_ns - clock_now(clock_system())) / NS_PER_MS;
         struct pollfd p = {.fd = fd, .events = POLLIN};
         if (left_ms <= 0)
-            return false;
-        if (poll(&p, 1, left_ms > 1000 ? 1000 : (int)left_ms) <= 0)
+            return STATUS_DEADLINE_EXCEEDED;
+        if (limits->is_cancelled && atomic_load(limits->is_cancelled))
+            return STATUS_CANCELLED;
+        if (poll(&p, 1, left_ms > COMPILE_CANCEL_MS ? COMPILE_CANCEL_MS : (int)left_ms) <= 0)
             continue;
         char chunk[1024];
         ssize_t got = read(fd, chunk, sizeof chunk);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            return true;
+            return STATUS_OK;
         size_t keep = (size_t)got < size - 1 - n ? (size_t)got : size - 1 - n;
         memcpy(text + n, chunk, keep);
         n += keep;
@@ -205,14 +209,16 @@ static status run_compiler(const struct compile_limits *limits, char *const *arg
     out = -1;
     int64_t timeout_ms = limits->timeout_ms ? limits->timeout_ms : COMPILE_TIMEOUT_MS;
     char text[400];
-    bool is_in_time =
-        read_messages(in, clock_now(clock_system()) + timeout_ms * NS_PER_MS, text, sizeof text);
-    if (!is_in_time)
+    status end = read_messages(limits, in, clock_now(clock_system()) + timeout_ms * NS_PER_MS, text,
+                               sizeof text);
+    if (end != STATUS_OK)
         kill(pid, SIGKILL);
     int wait_status = 0;
     while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR)
         ;
-    if (!is_in_time)
+    if (end == STATUS_CANCELLED)
+        return error_set(err, end, "compiling \"%s\": the server is stopping", onnx_path);
+    if (end != STATUS_OK)
         return error_set(err, STATUS_DEADLINE_EXCEEDED,
                          "compiling \"%s\" took more than %" PRId64 " s", onnx_path,
                          timeout_ms / 1000);

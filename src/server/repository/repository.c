@@ -31,6 +31,7 @@ status repository_new(struct repository **out, const struct repository_options *
     mutex_init(&r->lock);
     cond_init(&r->changed);
     r->options = *o;
+    r->options.compile.is_cancelled = &r->is_stopping;
     r->jobs_end = &r->jobs;
     status code = thread_start(&r->thread, "repository", repository_thread, r, err);
     r->has_thread = code == STATUS_OK;
@@ -40,6 +41,10 @@ status repository_new(struct repository **out, const struct repository_options *
     }
     *out = r;
     return STATUS_OK;
+}
+
+void repository_stop_loading(struct repository *r) {
+    atomic_store(&r->is_stopping, true);
 }
 
 void repository_free(struct repository *r) {

@@ -82,6 +82,9 @@ NODISCARD status repository_new(struct repository **out, const struct repository
                                 struct error *err);
 /* Unloads everything and waits for the last reference to every version. */
 void repository_free(struct repository *r);
+
+/* The server ends: a model that is being compiled is given up, and its load fails. Any thread. */
+void repository_stop_loading(struct repository *r);
 DEFINE_CLEANUP(struct repository, repository_free)
 
 /* Finds every model of the folders and loads it (explicit: only those `names`; "*" is all).

@@ -4,6 +4,7 @@
 #define SERVER_REPOSITORY_REPOSITORY_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/map.h"
 #include "base/thread.h"
@@ -45,6 +46,7 @@ struct repository {
     size_t n_versions; /* that have not been freed yet */
     pthread_t thread;
     bool has_thread, has_started, is_ending;
+    atomic_bool is_stopping; /* no compilation is worth waiting for */
 };
 
 /* Brings the list of models up to what the folders hold. */
