@@ -81,7 +81,7 @@ $(B)/proto/%.o: $(GEN)/proto/%.pb-c.c $(B)/flags
 $(GEN)/proto/%.pb-c.c: proto/%.proto
 	@mkdir -p $(@D)
 	$(call say,PB)
-	$(Q)protoc-c --proto_path=. --c_out=$(GEN) $<
+	$(Q)said=$$(protoc-c --proto_path=. --c_out=$(GEN) $< 2>&1) || { echo "$$said"; exit 1; } # Debian 13's always warns
 $(B)/lib.a: $(LIB:%.c=$(B)/%.o) $(PROTO:%.proto=$(B)/%.o)
 	@rm -f $@
 	$(call say,AR)
@@ -136,13 +136,18 @@ test: tests                       ## run the unit tests
 	tools/run-tests $(TESTS:%.c=$(B)/%)
 asan tsan:                        ## the unit tests under a sanitizer
 	$(MAKE) MODE=$@ test
+CLANG ?= clang
+clang:                            ## the unit tests, compiled by CLANG (clang)
+	$(MAKE) CC=$(CLANG) B=build/clang test
+check-clang: clang                ## the same, and under clang's ASan and UBSan, which see more than gcc's
+	$(MAKE) CC=$(CLANG) B=build/clang-asan MODE=asan test
 bench: $(BENCH:%.c=$(B)/%)        ## run the micro benchmarks; use MODE=release
 	for b in $^; do $$b || exit 1; done
 golden: all                       ## compare golden files; UPDATE=1 rewrites them
 	tools/run-golden tests/golden
 fuzz:                             ## build the fuzzers into build/fuzz
 	$(MAKE) MODE=fuzz $(FUZZ:%.c=build/fuzz/%)
-fuzz-smoke: fuzz                  ## run each fuzzer for FUZZ_SECONDS (60)
+fuzz-smoke: fuzz                  ## run each fuzzer for FUZZ_SECONDS (60), FUZZ_JOBS at a time (one a CPU)
 	tools/run-fuzzers $(FUZZ:%.c=build/fuzz/%)
 lint: $(PB_C)                     ## layers, sizes, headers, format
 	tools/check-layers && tools/check-size && tools/check-headers
@@ -175,6 +180,6 @@ clean:                            ## remove build/
 help:                             ## this list
 	@sed -n 's/^\([a-z_. -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
-.PHONY: all tests test bench asan tsan golden fuzz fuzz-smoke lint tidy check format install install-release lib clean help FORCE
+.PHONY: all tests test clang check-clang bench asan tsan golden fuzz fuzz-smoke lint tidy check format install install-release lib clean help FORCE
 .SECONDARY:
 -include $(patsubst %.c,$(B)/%.d,$(ALL) $(CMD) $(wildcard tests/support/*.c tests/nodes/*.c))
