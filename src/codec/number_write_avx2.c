@@ -37,6 +37,7 @@ enum { AT_DIGIT_2 = 0, AT_DIGIT_1 = 8, AT_POINT, AT_MINUS, AT_ZERO };
 static const uint8_t forms[][TEXT] = {FORMS(-3), FORMS(-2), FORMS(-1), FORMS(0),
                                       FORMS(1),  FORMS(2),  FORMS(3),  FORMS(4),
                                       FORMS(5),  FORMS(6),  FORMS(7),  FORMS(8)};
+_Static_assert(sizeof forms == 2 * (POINT_MAX - POINT_MIN + 1) * TEXT, "a form for each point");
 
 /* Eight texts that are not yet in order: numbers 0, 1, 4, 5, 2, 3, 6, 7 of 32 bits in a register
  * become 0, 1, 2, 3 and 4, 5, 6, 7 when they are unpacked to 64 bits. */
