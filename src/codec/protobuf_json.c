@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "codec/base64.h"
+#include "codec/protobuf_known.h"
 
 /* ---- names ---- */
 
@@ -28,7 +29,7 @@ static bool is_camel_of(str name, const char *original) {
     return i == name.n;
 }
 
-static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *d, str name) {
+const ProtobufCFieldDescriptor *protobuf_json_field(const ProtobufCMessageDescriptor *d, str name) {
     const ProtobufCFieldDescriptor *f = protobuf_field(d, name);
     for (unsigned i = 0; !f && i < d->n_fields; i++)
         if (is_camel_of(name, d->fields[i].name))
@@ -297,6 +298,13 @@ static status read_list(struct reader *r, const struct place *at, ProtobufCMessa
     return STATUS_OK;
 }
 
+static status fail_known(struct reader *r, const struct place *at,
+                         const struct protobuf_known *known, const struct json_value *v) {
+    if (v->type == JSON_NUMBER || v->type == JSON_STRING)
+        return fail(r, at, "wanted %s, found %.*s", known->wanted, SHOW(v->text));
+    return fail(r, at, "wanted %s, found %s", known->wanted, json_type_name(v->type));
+}
+
 static status fail_unknown(struct reader *r, const struct place *at,
                            const ProtobufCMessageDescriptor *d, str name) {
     const ProtobufCFieldDescriptor *nearest = protobuf_nearest_field(d, name);
@@ -306,10 +314,13 @@ static status fail_unknown(struct reader *r, const struct place *at,
 
 static status read_message(struct reader *r, const struct place *at, ProtobufCMessage *m,
                            const struct json_value *v) {
+    const struct protobuf_known *known = protobuf_known_find(m->descriptor);
+    if (known)
+        return known->read(m, r->arena, v) ? STATUS_OK : fail_known(r, at, known, v);
     if (v->type != JSON_OBJECT)
         return fail(r, at, "wanted an object, found %s", json_type_name(v->type));
     for (const struct json_value *e = v->first; e; e = e->next) {
-        const ProtobufCFieldDescriptor *f = find_field(m->descriptor, e->name);
+        const ProtobufCFieldDescriptor *f = protobuf_json_field(m->descriptor, e->name);
         if (!f)
             return fail_unknown(r, at, m->descriptor, e->name);
         if (e->type == JSON_NULL)
@@ -500,6 +511,11 @@ static bool is_written_anyway(const ProtobufCFieldDescriptor *f, unsigned flags)
 }
 
 void protobuf_json_write(struct json_writer *w, const ProtobufCMessage *m, unsigned flags) {
+    const struct protobuf_known *known = protobuf_known_find(m->descriptor);
+    if (known) {
+        known->write(w, m);
+        return;
+    }
     json_begin_object(w);
     for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];

@@ -191,7 +191,7 @@ def test_a_full_disk_refuses_writes_and_nothing_else(make_up, tiny, tmp_path):
     (b'{"displayName":' + b"[" * 1000000, 400, "Invalid JSON payload"),
     (b'{"displayName": "e", "displayName": "f"}', 400, "displayName"),
     (b'{"displayName": "' + b"x" * 129 + b'"}', 400, "129 characters"),
-    (b'{"displayName": 7}', 400, "Invalid value at 'display_name' (TYPE_STRING), 7"),
+    (b'{"displayName": 7}', 400, '"display_name": wanted string, found 7'),
     (b'{"displayName": "e", "labels": {"": "x"}}', 400, "labels"),
     (b"\xff\xfe", 400, "Invalid JSON payload"),
     (b"", 400, "display_name is missing"),

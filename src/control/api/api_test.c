@@ -163,7 +163,8 @@ TEST(api_answers_errors_in_the_form_of_google) {
               "Endpoint `projects/p1/locations/us-central1/endpoints/7` is not found.");
     call(&f, "POST", P "/endpoints", "{\"displayNam\":\"e\"}", 400);
     CHECK_STR(error_of(&f),
-              "Invalid JSON payload received. Unknown name \"displayNam\": Cannot find field.");
+              "Invalid JSON payload received: unknown field \"displayNam\", nearest is "
+              "\"display_name\"");
     call(&f, "POST", P "/endpoints", "{\"displayName\":", 400);
     CHECK(strstr(error_of(&f), "Invalid JSON payload received") != NULL);
     call(&f, "POST", P "/endpoints", "{}", 400);

@@ -16,9 +16,8 @@
 typedef enum api_version { API_V1, API_V1BETA1 } api_version;
 const char *api_version_name(api_version v); /* "v1" */
 
-/* Reads `in` as the message `d`: names in lowerCamel or snake_case, enums as names or numbers,
- * int64 as number or string, field masks as text or object. INVALID_ARGUMENT in Google's words,
- * with the path of the field. Texts are borrowed from `in`. */
+/* Reads `in` as the message `d` by codec/protobuf_json.h, and writes it down in the canonical form.
+ * INVALID_ARGUMENT names the path of the field. */
 NODISCARD status message_read(struct json_value **out, struct arena *a,
                               const ProtobufCMessageDescriptor *d, const struct json_value *in,
                               api_version version, struct error *err);

@@ -57,46 +57,49 @@ TEST(message_drops_zeros_and_nulls_and_keeps_int64_as_text) {
                       "\"sharedMemorySizeMb\":64,\"ports\":[{\"containerPort\":8000}]},"
                       "\"metadata\":{\"any\":[1,null]},\"versionAliases\":[]}",
                       API_V1),
-              "{\"containerSpec\":{\"sharedMemorySizeMb\":\"64\",\"ports\":[{"
-              "\"containerPort\":8000}]},\"metadata\":{\"any\":[1,null]}}");
+              "{\"metadata\":{\"any\":[1,null]},\"containerSpec\":{\"ports\":[{"
+              "\"containerPort\":8000}],\"sharedMemorySizeMb\":\"64\"}}");
 }
 
+#define INVALID "Invalid JSON payload received: "
+
 TEST(message_names_the_field_that_is_wrong) {
-    CHECK_STR(read_as(ENDPOINT, "{\"x\":1}", API_V1),
-              "Invalid JSON payload received. Unknown name \"x\": Cannot find field.");
+    CHECK_STR(read_as(ENDPOINT, "{\"displayNam\":1}", API_V1),
+              INVALID "unknown field \"displayNam\", nearest is \"display_name\"");
     CHECK_STR(read_as(DEPLOY, "{\"deployedModel\":{\"x\":1}}", API_V1),
-              "Invalid JSON payload received. Unknown name \"x\" at 'deployed_model': "
-              "Cannot find field.");
+              INVALID "\"deployed_model\": unknown field \"x\"");
     CHECK_STR(read_as(DEPLOY, "{\"trafficSplit\":{\"0\":\"a\"}}", API_V1),
-              "Invalid value at 'traffic_split' (TYPE_INT32), \"a\"");
-    CHECK_STR(read_as(DEPLOY, "{\"trafficSplit\":[]}", API_V1),
-              "Invalid value at 'traffic_split' (a map), [...]");
-    CHECK_STR(read_as(MODEL, "{\"supportedDeploymentResourcesTypes\":[\"MANY\"]}", API_V1),
-              "Invalid value at 'supported_deployment_resources_types' (TYPE_ENUM), \"MANY\"");
+              INVALID "\"traffic_split[\"0\"]\": wanted int32, found \"a\"");
     CHECK_STR(
         read_as(ENDPOINT, "{\"clientConnectionConfig\":{\"inferenceTimeout\":\"5\"}}", API_V1),
-        "Invalid value at 'client_connection_config.inference_timeout' "
-        "(type.googleapis.com/google.protobuf.Duration), \"5\"");
+        INVALID "\"client_connection_config.inference_timeout\": wanted a duration such as "
+                "\"3.5s\", found 5");
     CHECK_STR(read_as(DEPLOY,
                       "{\"deployedModel\":{\"sharedResources\":\"p\",\"automaticResources\":{}}}",
                       API_V1),
-              "Invalid value at 'deployed_model.automatic_resources' (oneof): "
-              "'shared_resources' and 'automatic_resources' are both set");
-    CHECK_STR(read_as(ENDPOINT, "{\"displayName\":\"a\",\"display_name\":\"b\"}", API_V1),
-              "Invalid value at 'display_name': it is there twice");
+              INVALID "\"deployed_model.automatic_resources\": it cannot be set together with "
+                      "\"shared_resources\"");
+}
+
+TEST(message_takes_the_accelerator_name_that_google_does_not_have) {
+    CHECK_STR(read_as(DEPLOY,
+                      "{\"deployedModel\":{\"dedicatedResources\":{\"machineSpec\":{"
+                      "\"acceleratorType\":\"NVIDIA_TESLA_L4\"}}}}",
+                      API_V1),
+              "{\"deployedModel\":{\"dedicatedResources\":{\"machineSpec\":{"
+              "\"acceleratorType\":\"NVIDIA_L4\"}}}}");
 }
 
 TEST(message_knows_which_version_has_a_field) {
     const char *text = "{\"deployedModel\":{\"dedicatedResources\":{\"scaleToZeroSpec\":{"
                        "\"minScaleupPeriod\":\"300s\"}},\"model\":\"m\"}}";
     CHECK_STR(read_as(DEPLOY, text, API_V1),
-              "Invalid JSON payload received. Unknown name \"scaleToZeroSpec\" at "
-              "'deployed_model.dedicated_resources': Cannot find field.");
+              INVALID "unknown field \"deployedModel.dedicatedResources.scaleToZeroSpec\" in v1.");
     struct json_value *in, *out;
     CHECK_EQ(json_parse(&in, &arena, str_from_c(text), NULL), STATUS_OK);
     CHECK_EQ(message_read(&out, &arena, DEPLOY, in, API_V1BETA1, NULL), STATUS_OK);
     message_strip(out, DEPLOY, API_V1);
-    CHECK_STR(written(out), "{\"deployedModel\":{\"dedicatedResources\":{},\"model\":\"m\"}}");
+    CHECK_STR(written(out), "{\"deployedModel\":{\"model\":\"m\",\"dedicatedResources\":{}}}");
 }
 
 TEST(message_reads_field_masks) {
