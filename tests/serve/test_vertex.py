@@ -64,6 +64,13 @@ def test_more_instances_than_a_batch_takes_are_run_in_several(container, n):
     assert status == 200 and answer["predictions"] == [{"p": i["a"], "q": i["b"]} for i in instances]
 
 
+def test_a_model_with_a_fixed_first_dimension_takes_instances_one_by_one(container):
+    server = container(twins.identity([("x", "y", FLOAT, [1, 3])]))
+    for n in (1, 2, 5):
+        instances = [[i, 1, 2] for i in range(n)]
+        assert predict(server, {"instances": instances}) == (200, {"predictions": instances})
+
+
 def test_a_packed_body_may_hold_instances(container):
     server = container(ONE)
     body = gzip.compress(json.dumps({"instances": [[1, 2, 3]]}).encode())

@@ -6,22 +6,42 @@
 
 struct predict_split {
     void (*finish)(struct exchange *x);
-    struct tensor *inputs;  /* [c->n_named], whole */
-    struct buffer *outputs; /* [n_outputs], of the batches so far */
-    struct tensor *shapes;  /* [n_outputs], of the first batch */
-    int64_t n, at, n_part;
+    struct tensor *inputs;       /* [c->n_named], whole */
+    struct buffer *outputs;      /* [n_outputs], of the batches so far */
+    struct tensor *shapes;       /* [n_outputs], of the first batch */
+    int64_t n, at, n_part, size; /* instances: all, done, of the batch that runs, of a full one */
 };
 
 static void buffer_over(void *arg) {
     buffer_done(arg);
 }
 
-/* Can the call be cut along the first dimension? Texts cannot: their elements differ in size. */
+/* How many instances the model takes at once: a batch, or what a model without batches has fixed
+ * as its first dimension, which is one in most files that were exported without dynamic axes.
+ * 0: no number follows. */
+static int64_t part_size(const struct model_spec *m) {
+    if (m->max_batch_size >= 1)
+        return m->max_batch_size;
+    int64_t n = m->n_inputs && m->inputs[0].rank ? m->inputs[0].dims[0] : 0;
+    for (size_t k = 0; k < m->n_inputs; k++)
+        if (m->inputs[k].rank == 0 || m->inputs[k].dims[0] != n)
+            return 0;
+    for (size_t k = 0; k < m->n_outputs; k++)
+        if (m->outputs[k].rank == 0 || m->outputs[k].dims[0] != n)
+            return 0;
+    return n < 1 ? 0 : n;
+}
+
+/* Must and can the call be cut along the first dimension? Texts cannot: their elements differ in
+ * size. */
 static bool is_too_large(const struct infer_call *c) {
     const struct model_spec *m = &c->version->spec;
-    if (m->max_batch_size < 1 || c->n_named == 0)
+    int64_t size = part_size(m);
+    if (size < 1 || c->n_named == 0)
         return false;
     int64_t n = c->named[0].tensor.dims[0];
+    if (m->max_batch_size < 1 && n % size != 0)
+        return false;
     for (size_t k = 0; k < c->n_named; k++) {
         const struct tensor *t = &c->named[k].tensor;
         if (t->rank == 0 || t->dims[0] != n || dtype_size(t->dtype) == 0)
@@ -30,13 +50,13 @@ static bool is_too_large(const struct infer_call *c) {
     for (size_t k = 0; k < m->n_outputs; k++)
         if (dtype_size(m->outputs[k].dtype) == 0)
             return false;
-    return n > m->max_batch_size;
+    return n > size;
 }
 
 static void start_part(struct infer_call *c) {
     struct predict_split *p = c->split;
     const struct model_spec *m = &c->version->spec;
-    p->n_part = p->n - p->at < m->max_batch_size ? p->n - p->at : m->max_batch_size;
+    p->n_part = p->n - p->at < p->size ? p->n - p->at : p->size;
     for (size_t k = 0; k < c->n_named; k++) {
         struct tensor *t = &c->named[k].tensor;
         size_t stride = p->inputs[k].size / (size_t)p->n;
@@ -101,6 +121,7 @@ void predict_start(struct infer_call *c) {
     struct predict_split *p = c->split = arena_new(a, struct predict_split);
     p->finish = c->finish;
     p->n = c->named[0].tensor.dims[0];
+    p->size = part_size(&c->version->spec);
     p->inputs = arena_array(a, struct tensor, c->n_named);
     p->outputs = arena_array(a, struct buffer, n_outputs);
     p->shapes = arena_array(a, struct tensor, n_outputs);

@@ -1,4 +1,4 @@
-/* predict_split.h - more instances than the model's max_batch_size: one batch after the other.
+/* predict_split.h - more instances than the model takes at once: one batch after the other.
  *
  * A client of Vertex AI sends as many instances as it has and knows nothing of batches. The loop's
  * thread starts the next batch when the one before it has been answered. */
