@@ -47,6 +47,7 @@ NODISCARD status pass_fold_affine(struct graph *g, struct error *err);
 NODISCARD status pass_fuse_activation(struct graph *g, struct error *err);
 /* MatMul, Gemm and their bias to Linear. */
 NODISCARD status pass_fuse_linear(struct graph *g, struct error *err);
+NODISCARD status pass_fuse_onehot(struct graph *g, struct error *err);
 /* A Reshape of leading axes moves behind Linear and what else works on rows. */
 NODISCARD status pass_sink_reshapes(struct graph *g, struct error *err);
 /* Constant scales and shifts into the product that reads them. */
