@@ -33,7 +33,7 @@ char **command_parse(const struct usage *u, int argc, char **argv, int *n_words)
         STATUS_OK)
         exit(command_misuse(u, "%s", err.text));
     if (wants_help) {
-        printf("usage: culmen %s %s\n\n", u->command, u->synopsis);
+        printf("usage: culmen %s%s%s\n\n", u->command, *u->synopsis ? " " : "", u->synopsis);
         help_print(u->text, stdout);
         if (u->n_options)
             printf("\n");
