@@ -83,3 +83,20 @@ def test_installs_a_man_page_for_each_subcommand(installed):
         text = (pages / f"culmen-{name}.1").read_text().replace("\\-", "-")
         for option in re.findall(r"^ .*?(--[a-z-]+)", sh(culmen, "help", name), re.MULTILINE):
             assert option in text, f"culmen-{name}.1 lacks {option}"
+
+
+def test_completion_knows_subcommands_options_values_and_files(installed, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    script = f"""
+        PATH={installed}/usr/bin:$PATH
+        . {installed}/usr/share/bash-completion/completions/culmen
+        try() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _culmen 2>/dev/null; echo "${{COMPREPLY[*]}}"; }}
+        try culmen com
+        try culmen help insp
+        try culmen compile --pre
+        try culmen compile --precision =
+        try culmen compile --output = mod
+        try culmen run mod
+    """
+    done = sh("bash", "-c", script, cwd=tmp_path).split("\n")
+    assert done[:6] == ["compile", "inspect", "--precision=", "fp32 bf16", "model.onnx", "model.onnx"]
