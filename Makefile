@@ -161,19 +161,20 @@ format:                           ## rewrite the sources with clang-format
 MAN := $(wildcard docs/man/*.scd)
 install:                          ## install program, library, header, man pages: PREFIX=, DESTDIR=
 	$(MAKE) MODE=release install-release
+install-release: TO = $(DESTDIR)$(PREFIX)
 install-release: all lib
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/culmen
-	install -m 755 -s $(B)/culmen $(DESTDIR)$(PREFIX)/bin/culmen
-	install -m 644 include/culmen/plan.h $(DESTDIR)$(PREFIX)/include/culmen/
-	install -D -m 644 packaging/culmen.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/culmen
-	install -m 644 $(B)/libculmen.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 755 $(B)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/
-	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libculmen.so
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' src/engine/culmen.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/culmen.pc
+	install -d "$(TO)/bin" "$(TO)/lib/pkgconfig" "$(TO)/include/culmen"
+	install -m 755 -s $(B)/culmen "$(TO)/bin/culmen"
+	install -m 644 include/culmen/plan.h "$(TO)/include/culmen/"
+	install -D -m 644 packaging/culmen.bash-completion "$(TO)/share/bash-completion/completions/culmen"
+	install -m 644 $(B)/libculmen.a "$(TO)/lib/"
+	install -m 755 -s $(B)/$(SONAME) "$(TO)/lib/"
+	ln -sf $(SONAME) "$(TO)/lib/libculmen.so"
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' src/engine/culmen.pc.in >"$(TO)/lib/pkgconfig/culmen.pc"
 	if command -v scdoc >/dev/null; then for m in $(MAN); do page=$$(basename $$m .scd); \
-	    install -d $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
-	    tools/make-man $(B)/culmen $$m >$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$$page || exit 1; done; \
-	    ln -sf culmen-up.1 $(DESTDIR)$(PREFIX)/share/man/man1/culmen-down.1; \
+	    install -d "$(TO)/share/man/man$${page##*.}"; \
+	    tools/make-man $(B)/culmen $$m >"$(TO)/share/man/man$${page##*.}/$$page" || exit 1; done; \
+	    ln -sf culmen-up.1 "$(TO)/share/man/man1/culmen-down.1"; \
 	else echo "scdoc is not installed: no man pages"; fi
 clean:                            ## remove build/
 	rm -rf build
