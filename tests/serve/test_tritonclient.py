@@ -104,3 +104,37 @@ def test_texts_pass_also_when_many_wait(start_serve, tmp_path):
         tensor.set_data_from_numpy(np.array([["a", "", "\u00e9\n"]], dtype=object), binary_data=False)
         result = client.infer("texts", [tensor], outputs=[httpclient.InferRequestedOutput("y", binary_data=False)])
         assert result.as_numpy("y").tolist() == [["a", "", "\u00e9\n"]]
+
+
+def test_a_model_may_come_with_its_load_request(start_serve, tmp_path):
+    import twins
+    from onnx_writer import FLOAT
+    data = twins.identity([("x", "y", FLOAT, ["batch", 4])])
+    twins.put(tmp_path / "models", "known", 1, data)
+    cache = tmp_path / "cache"
+    server = start_serve(f"--model-repository={tmp_path / 'models'}", "--model-control-mode=explicit",
+                         env={"CULMEN_CACHE_DIR": str(cache)}).wait()
+    with httpclient.InferenceServerClient(server.address()) as client:
+        for name in ("new", "known"):
+            client.load_model(name, config='{"max_batch_size": 2}', files={"file:7/model.onnx": data})
+            config = client.get_model_config(name)
+            assert config["max_batch_size"] == 2 and client.is_model_ready(name, "7")
+            tensor = httpclient.InferInput("x", [1, 4], "FP32")
+            tensor.set_data_from_numpy(np.ones((1, 4), np.float32))
+            assert client.infer(name, [tensor]).as_numpy("y").tolist() == [[1, 1, 1, 1]]
+        assert [p.suffix for p in cache.iterdir()] == [".plan"]
+        client.load_model("known")  # from the repository again
+        assert client.is_model_ready("known", "1") and not client.is_model_ready("known", "7")
+        for files, text in [({"file:../7/model.onnx": data}, "not a path below"), ({"file:/7/m": data}, "not a path below"),
+                            ({"file:7//m": data}, "not a path below")]:
+            with pytest.raises(Exception, match=text):
+                client.load_model("bad", config="{}", files=files)
+        with pytest.raises(Exception, match="model.onnx"):
+            client.load_model("bad", config="{}", files={"file:1/model.onnx": b"damaged"})
+        client.unload_model("new")
+        with pytest.raises(Exception, match="failed to poll"):
+            client.load_model("new")
+    status, _, body = server.call("/v2/repository/models/new/load", b'{"parameters":{"file:1/model.onnx":"AAAA"}}')
+    assert status == 500 and b"failed to poll" in body
+    status, _, body = server.call("/v2/repository/models/new/load", b'{"parameters":{"config":"{}","file:1/model.onnx":"?"}}')
+    assert status == 400 and b"base64" in body

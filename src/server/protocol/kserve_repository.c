@@ -93,9 +93,12 @@ static struct control_result *control_new(struct exchange *x) {
     return result;
 }
 
-/* {"parameters": {"config": "..."}}: the configuration that replaces the file's. */
-static status read_load(struct exchange *x, str *config_json, struct error *err) {
+/* {"parameters": {"config": "...", "file:1/model.onnx": "base64"}}: the configuration that replaces
+ * the file's, and files that replace the folder's. */
+static status read_load(const struct service *s, struct exchange *x, str *config_json,
+                        struct load_files **files, struct error *err) {
     struct json_value *body;
+    str text;
     *config_json = (str){0};
     if (x->body.n == 0)
         return STATUS_OK;
@@ -104,13 +107,17 @@ static status read_load(struct exchange *x, str *config_json, struct error *err)
     if (parameters && parameters->type != JSON_OBJECT)
         return error_set(err, STATUS_INTERNAL, "attempt to get members for non-object");
     for (const struct json_value *p = parameters ? parameters->first : NULL; p; p = p->next) {
-        if (str_starts(p->name, STR("file:")))
-            return error_set(err, STATUS_UNIMPLEMENTED,
-                             "this server does not take model files in a load request");
-        if (!str_eq(p->name, STR("config")))
+        bool is_file = str_starts(p->name, STR("file:"));
+        if (!is_file && !str_eq(p->name, STR("config")))
             return error_set(err, STATUS_INTERNAL, "unexpected error on creating Triton parameter");
-        if (!json_to_str(p, config_json))
+        if (!json_to_str(p, &text))
             return error_set(err, STATUS_INTERNAL, "attempt to access JSON non-string as string");
+        if (is_file) {
+            str path = str_slice(p->name, STR("file:").n, p->name.n);
+            TRY(load_files_add(files, path, text, s->input_size_max, err));
+            continue;
+        }
+        *config_json = text;
         if (config_json->n == 0)
             *config_json = STR(" "); /* given, and no JSON: the load says so */
     }
@@ -121,10 +128,12 @@ static void load_body_done(struct exchange *x) {
     struct route_call *c = x->user;
     struct error err = {0};
     str config_json;
-    status code = read_load(x, &config_json, &err);
+    struct load_files *files = NULL;
+    status code = read_load(c->service, x, &config_json, &files, &err);
     if (code == STATUS_OK)
-        code = repository_load(c->service->repository, c->model, config_json, control_done,
-                               control_new(x), &err);
+        code = repository_load(c->service->repository, c->model, config_json, TAKE(files),
+                               control_done, control_new(x), &err);
+    load_files_free(files);
     if (code != STATUS_OK)
         reply_error(x, code, err.text);
 }

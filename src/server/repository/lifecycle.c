@@ -43,14 +43,14 @@ static void replace_slots(struct repository *r, struct model *m, struct slot *sl
     slots_free(old, n_old);
 }
 
-static void load_slot(struct repository *r, const struct model *m, str config_json,
-                      struct slot *slot) {
+static void load_slot(struct repository *r, const struct model *m, const char *folder,
+                      str config_json, struct slot *slot) {
     struct error err = {0};
     char text[LOG_QUOTE_SIZE];
     int64_t start_ns = clock_now(clock_system());
     log_info("repository", "loading", "model=%s version=%" PRId64, m->name, slot->number);
-    if (model_version_load(&r->options, m->folder, m->name, slot->number, config_json,
-                           &slot->version, &err) != STATUS_OK) {
+    if (model_version_load(&r->options, folder, m->name, slot->number, config_json, &slot->version,
+                           &err) != STATUS_OK) {
         log_error("repository", "failed to load", "model=%s version=%" PRId64 " error=%s", m->name,
                   slot->number, log_quote(err.text, text));
         *slot = failed_slot(slot->number, &err);
@@ -73,22 +73,23 @@ static bool has_version(const struct model *m) {
     return false;
 }
 
-/* False: something of it failed, and `err` says what; *is_structural: before a version was looked
- * at. What was loaded before stays where its successor fails. */
-static bool load_model(struct repository *r, struct model *m, str config_json, bool *is_structural,
-                       struct error *err) {
+/* Loads from `folder`, the model's own or one of files that came with the request. False: something
+ * of it failed, and `err` says what; *is_structural: before a version was looked at. What was
+ * loaded before stays where its successor fails. */
+static bool load_model(struct repository *r, struct model *m, const char *folder, str config_json,
+                       bool *is_structural, struct error *err) {
     struct arena arena = {0};
     int64_t *versions = NULL;
     size_t n = 0;
-    m->stamp = folder_stamp(m->folder, 2);
+    m->stamp = folder_stamp(folder, 2);
     m->is_overridden = config_json.n > 0;
     status code = STATUS_OK;
     if (m->is_duplicate)
         code = error_set(err, STATUS_INVALID_ARGUMENT,
                          "model '%s' is not unique across all model repositories", m->name);
     else
-        code = model_versions_find(&r->options, m->folder, m->name, config_json, &arena, &versions,
-                                   &n, err);
+        code = model_versions_find(&r->options, folder, m->name, config_json, &arena, &versions, &n,
+                                   err);
     *is_structural = code != STATUS_OK;
     if (*is_structural) {
         char text[LOG_QUOTE_SIZE];
@@ -108,7 +109,7 @@ static bool load_model(struct repository *r, struct model *m, str config_json, b
     bool is_whole = code == STATUS_OK;
     for (size_t i = 0; i < n && code == STATUS_OK; i++) {
         slots[i].number = versions[i];
-        load_slot(r, m, config_json, &slots[i]);
+        load_slot(r, m, folder, config_json, &slots[i]);
         if (slots[i].state != MODEL_STATE_READY) {
             error_set(err, STATUS_INVALID_ARGUMENT,
                       "version %" PRId64 " is at UNAVAILABLE state: %s;", versions[i],
@@ -133,7 +134,7 @@ static void load_some(void *arg) {
     for (size_t i; (i = atomic_fetch_add(&w->next, 1)) < w->n;) {
         struct error err;
         bool is_structural;
-        if (!load_model(w->r, w->models[i], (str){0}, &is_structural, &err))
+        if (!load_model(w->r, w->models[i], w->models[i]->folder, (str){0}, &is_structural, &err))
             atomic_fetch_add(&w->n_failed, 1);
     }
 }
@@ -188,34 +189,49 @@ static bool is_current(const struct model *m, const struct job *j) {
            folder_stamp(m->folder, 2) == m->stamp;
 }
 
+/* Loads what the job asks for: from the repository, or from the files that came with it. */
+static bool load_for_job(struct repository *r, const struct job *j, struct model *m,
+                         bool *is_structural, struct error *err) {
+    str config_json = str_from_c(j->config_json);
+    char folder[PATH_MAX];
+    if (!j->files)
+        return is_current(m, j) || load_model(r, m, m->folder, config_json, is_structural, err);
+    if (load_files_write(j->files, &r->options.compile, folder, err) != STATUS_OK)
+        return false;
+    bool is_whole = load_model(r, m, folder, config_json, is_structural, err);
+    m->is_overridden = true;
+    load_files_remove(folder);
+    return is_whole;
+}
+
 static void run_load(struct repository *r, struct job *j) {
     struct error err = {0};
     if (repository_scan(r, &err) != STATUS_OK) {
         j->done(j->arg, STATUS_INTERNAL, err.text);
         return;
     }
-    struct model *m = repository_model(r, str_from_c(j->name));
-    char text[sizeof err.text + 256];
-    if (!m || m->is_gone) {
-        snprintf(text, sizeof text, "failed to load '%s', failed to poll from model repository",
-                 j->name);
-        j->done(j->arg, STATUS_INTERNAL, text);
-        return;
+    struct model *m = j->files ? repository_model_for_files(r, j->name)
+                               : repository_model(r, str_from_c(j->name));
+    bool is_structural = !m || (m->is_gone && !j->files);
+    if (j->files && !j->config_json) {
+        log_error("repository", "failed to load",
+                  "model=%s error=\"Load parameter 'config' must be specified for model file "
+                  "override\"",
+                  j->name);
+        is_structural = true;
     }
-    bool is_structural = false;
-    if (is_current(m, j) || load_model(r, m, str_from_c(j->config_json), &is_structural, &err)) {
+    if (!is_structural && load_for_job(r, j, m, &is_structural, &err)) {
         j->done(j->arg, STATUS_OK, "");
         return;
     }
-    if (is_structural && !strstr(err.text, "version policy"))
+    char text[sizeof err.text + 256];
+    is_structural = is_structural && !strstr(err.text, "version policy");
+    if (is_structural)
         snprintf(text, sizeof text, "failed to load '%s', failed to poll from model repository",
                  j->name);
     else
         snprintf(text, sizeof text, "load failed for model '%s': %s\n", j->name, err.text);
-    j->done(j->arg,
-            is_structural && !strstr(err.text, "version policy") ? STATUS_INTERNAL
-                                                                 : STATUS_INVALID_ARGUMENT,
-            text);
+    j->done(j->arg, is_structural ? STATUS_INTERNAL : STATUS_INVALID_ARGUMENT, text);
 }
 
 static void run_job(struct repository *r, struct job *j) {
@@ -229,6 +245,7 @@ static void run_job(struct repository *r, struct job *j) {
     }
     free(j->name);
     free(j->config_json);
+    load_files_free(j->files);
     free(j);
 }
 
@@ -245,7 +262,7 @@ static void poll_once(struct repository *r) {
         if (m->is_gone && is_loaded)
             unload_model(r, m);
         else if (!m->is_gone && folder_stamp(m->folder, 2) != m->stamp)
-            load_model(r, m, (str){0}, &is_structural, &err);
+            load_model(r, m, m->folder, (str){0}, &is_structural, &err);
     }
 }
 

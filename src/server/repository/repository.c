@@ -231,6 +231,7 @@ static status post_job(struct repository *r, struct job job, struct error *err) 
         free(j);
         free(job.name);
         free(job.config_json);
+        load_files_free(job.files);
         return error_set(err, STATUS_UNAVAILABLE,
                          "explicit model load / unload is not allowed if polling is enabled");
     }
@@ -243,9 +244,9 @@ static status post_job(struct repository *r, struct job job, struct error *err) 
     return STATUS_OK;
 }
 
-status repository_load(struct repository *r, str name, str config_json, repository_done_fn done,
-                       void *arg, struct error *err) {
-    struct job job = {.name = strndup(name.p, name.n), .done = done, .arg = arg};
+status repository_load(struct repository *r, str name, str config_json, struct load_files *files,
+                       repository_done_fn done, void *arg, struct error *err) {
+    struct job job = {.name = strndup(name.p, name.n), .files = files, .done = done, .arg = arg};
     if (config_json.n)
         job.config_json = strndup(config_json.p, config_json.n);
     return post_job(r, job, err);

@@ -8,6 +8,7 @@
 
 #include "server/repository/compile.h"
 #include "server/repository/config.h"
+#include "server/repository/load_files.h"
 
 struct scheduler;
 struct repository;
@@ -115,10 +116,12 @@ struct repository_row {
 size_t repository_index(struct repository *r, struct arena *a, struct repository_row **out);
 
 /* Loads or reloads, unloads: on a thread of the repository, which then calls done(arg, code,
- * text). `config_json` (n = 0: none) replaces config.pbtxt. UNAVAILABLE: not in explicit mode. */
+ * text). `config_json` (n = 0: none) replaces config.pbtxt, `files` (taken, also on failure; may be
+ * NULL) the model's folder. UNAVAILABLE: not in explicit mode. */
 typedef void (*repository_done_fn)(void *arg, status code, const char *text);
 NODISCARD status repository_load(struct repository *r, str name, str config_json,
-                                 repository_done_fn done, void *arg, struct error *err);
+                                 struct load_files *files, repository_done_fn done, void *arg,
+                                 struct error *err);
 NODISCARD status repository_unload(struct repository *r, str name, repository_done_fn done,
                                    void *arg, struct error *err);
 

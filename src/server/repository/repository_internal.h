@@ -22,7 +22,7 @@ struct model {
     char *name, *folder;
     bool is_duplicate;  /* in two folders: neither is served */
     bool is_gone;       /* its folder is */
-    bool is_overridden; /* loaded with a configuration that came with the request */
+    bool is_overridden; /* loaded with a configuration or files that came with the request */
     uint64_t stamp;     /* of its files, when it was loaded */
     struct slot *slots; /* ascending */
     size_t n_slots;
@@ -31,6 +31,7 @@ struct model {
 struct job {
     struct job *next;
     char *name, *config_json;
+    struct load_files *files;
     bool is_unload;
     repository_done_fn done;
     void *arg;
@@ -56,6 +57,9 @@ NODISCARD status repository_scan(struct repository *r, struct error *err);
 uint64_t folder_stamp(const char *folder, int depth);
 
 struct model *repository_model(struct repository *r, str name); /* NULL: there is none */
+
+/* The same; makes one without a folder where there is none. NULL: no memory, or too many. */
+struct model *repository_model_for_files(struct repository *r, const char *name);
 
 /* Loads models on several threads; returns how many failed. */
 size_t repository_load_models(struct repository *r, struct model **models, size_t n);

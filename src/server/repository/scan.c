@@ -34,19 +34,37 @@ uint64_t folder_stamp(const char *folder, int depth) {
     return sum;
 }
 
+static struct model *add_locked(struct repository *r, const char *name, const char *folder) {
+    if (r->models.n_live >= REPOSITORY_MODELS_MAX) {
+        log_error("repository", "too many models", "limit=%d", REPOSITORY_MODELS_MAX);
+        return NULL;
+    }
+    struct model *m = calloc(1, sizeof *m);
+    if (!m)
+        return NULL;
+    m->name = strdup(name);
+    m->folder = strdup(folder);
+    map_set(&r->models, str_from_c(name), m);
+    return m;
+}
+
+struct model *repository_model_for_files(struct repository *r, const char *name) {
+    mutex_lock(&r->lock);
+    struct model *m = map_get(&r->models, str_from_c(name));
+    if (!m)
+        m = add_locked(r, name, "");
+    if (m && !*m->folder)
+        m->is_gone = true; /* nothing of it lies in the repository */
+    mutex_unlock(&r->lock);
+    return m;
+}
+
 static void found_locked(struct repository *r, const char *name, const char *folder) {
     struct model *m = map_get(&r->models, str_from_c(name));
     if (!m) {
-        if (r->models.n_live >= REPOSITORY_MODELS_MAX) {
-            log_error("repository", "too many models", "limit=%d", REPOSITORY_MODELS_MAX);
-            return;
-        }
-        m = calloc(1, sizeof *m);
+        m = add_locked(r, name, folder);
         if (!m)
             return;
-        m->name = strdup(name);
-        m->folder = strdup(folder);
-        map_set(&r->models, str_from_c(name), m);
     } else if (m->is_gone) {
         free(m->folder);
         m->folder = strdup(folder);
