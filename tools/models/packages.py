@@ -26,7 +26,9 @@ def wheel(cache, name, version):
         found = glob.glob(os.path.join(fresh, "*.whl"))
         if done.returncode or not found:
             tail = [line for line in done.stdout.splitlines() if line.strip()][-1:] or ["no output"]
-            raise FetchError(f"pip could not download {name} {version}: {tail[0][:300]} (is python3-pip installed?)")
+            hint = "install python3-pip" if "No module named pip" in done.stdout else \
+                f"is a package index within reach? Otherwise put the wheel of {name} {version} into {cache}"
+            raise FetchError(f"pip could not download {name} {version}: {tail[0][:300]}; {hint}")
         kept = os.path.join(cache, os.path.basename(found[0]))
         os.replace(found[0], kept)
     return kept
