@@ -149,6 +149,8 @@ fuzz:                             ## build the fuzzers into build/fuzz
 	$(MAKE) MODE=fuzz $(FUZZ:%.c=build/fuzz/%)
 fuzz-smoke: fuzz                  ## run each fuzzer for FUZZ_SECONDS (60), FUZZ_JOBS at a time (one a CPU)
 	tools/run-fuzzers $(FUZZ:%.c=build/fuzz/%)
+check-long:                       ## the sweeps that tools/test leaves out: half an hour
+	tools/check-long
 lint: $(PB_C)                     ## layers, sizes, headers, format
 	tools/check-layers && tools/check-size && tools/check-headers
 	$(CLANG_FORMAT) --dry-run -Werror $(SOURCES)
@@ -181,6 +183,6 @@ clean:                            ## remove build/
 help:                             ## this list
 	@sed -n 's/^\([a-z_. -]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
-.PHONY: all tests test clang check-clang bench asan tsan golden fuzz fuzz-smoke lint tidy check format install install-release lib clean help FORCE
+.PHONY: all tests test clang check-clang check-long bench asan tsan golden fuzz fuzz-smoke lint tidy check format install install-release lib clean help FORCE
 .SECONDARY:
 -include $(patsubst %.c,$(B)/%.d,$(ALL) $(CMD) $(wildcard tests/support/*.c tests/nodes/*.c))

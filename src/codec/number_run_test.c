@@ -94,6 +94,24 @@ TEST(number_run_writes_any_count_and_leaves_the_rare_to_one_by_one) {
         }
 }
 
+/* Each 1009th FP32 between 10^-4 and 2^26; all of them in `make check-long` (release: minutes). */
+TEST(number_run_writes_and_reads_back_the_range_that_it_writes) {
+    static char text[CHUNK * NUMBER_TEXT_SIZE];
+    const uint32_t step = getenv("CULMEN_LONG") ? 1 : 1009, last = bits_of(0x1p26F);
+    uint32_t bits[CHUNK], next = bits_of(1e-4F);
+    float back[CHUNK];
+    while (next < last) {
+        for (size_t i = 0; i < CHUNK; i++, next += step)
+            bits[i] = next < last ? next : last;
+        check_written(bits, CHUNK);
+        char *end = number_run_write_f32(text, (const char *)bits, CHUNK);
+        const char *at = text;
+        str all = {.p = text, .n = (size_t)(end - text)};
+        size_t n = number_run_read_f32(&at, all, (char *)back, CHUNK);
+        CHECK(n == CHUNK && memcmp(bits, back, sizeof back) == 0);
+    }
+}
+
 /* ---- reading ---- */
 
 /* What number_run_read_f32 promises, in slow and plain. */
