@@ -34,8 +34,9 @@
  * Every other step is an ONNX operator under its own name.
  *
  * The tail of Linear, Conv2d, ConvTranspose2d: with residual_first = 0 (default)
- *     y = activation(sum + bias) + residual;   residual_first = 1: y = activation(sum + bias + residual).
- * attributes activation (an int, ACTIVATION_x), alpha, beta (floats). */
+ *     y = activation(sum + bias) scale + shift + residual;
+ *     residual_first = 1: y = activation(sum + bias + residual) scale + shift.
+ * attributes activation (an int, ACTIVATION_x), alpha, beta, scale (default 1), shift (floats). */
 #ifndef OPS_FUSED_H
 #define OPS_FUSED_H
 

@@ -1,7 +1,8 @@
 /* fuse_tails.c - what follows a product, into the product: bias, activation, residual; a sum into
  * the Norm that reads it.
  *
- * ops/fused.h: y = activation(sum + bias) + residual, or activation(sum + bias + residual). */
+ * ops/fused.h: y = activation(sum + bias) scale + shift + residual, or activation(sum + bias + residual)
+ * scale + shift. */
 #include "compiler/passes/activation.h"
 #include "compiler/passes/match.h"
 #include "compiler/passes/passes.h"
@@ -33,13 +34,33 @@ static void absorb(struct graph *g, struct node *product, struct node *last) {
 static void fuse_activation(struct graph *g, struct node *n) {
     struct node *product = product_of(n->in[0]);
     struct activation_match a;
-    if (!product || activation_kind(product) != ACTIVATION_NONE || !activation_of(n, &a))
+    if (!product || activation_kind(product) != ACTIVATION_NONE ||
+        attr_find(&product->attrs, "scale") || !activation_of(n, &a))
         return;
     if (node_in(product, RESIDUAL))
         node_set_attr(g, product, attr_of_int("residual_first", 1));
     node_set_attr(g, product, attr_of_int("activation", a.kind));
     node_set_attr(g, product, attr_of_float("alpha", a.alpha));
     node_set_attr(g, product, attr_of_float("beta", a.beta));
+    absorb(g, product, n);
+}
+
+/* A scalar factor or summand behind the activation, such as the learned scales of PP-LCNet. A product
+ * whose residual comes last cannot take it. */
+static void fuse_scale(struct graph *g, struct node *n) {
+    struct value *rest;
+    float c;
+    if (!split_scalar(n, &rest, &c) || !same_dims(rest, n->out[0]))
+        return;
+    struct node *product = product_of(rest);
+    if (!product || (node_in(product, RESIDUAL) && !attr_int(&product->attrs, "residual_first", 0)))
+        return;
+    float scale = attr_float(&product->attrs, "scale", 1),
+          shift = attr_float(&product->attrs, "shift", 0);
+    if (shift != 0 || (n->op == OP_Mul && scale != 1))
+        return;
+    node_set_attr(g, product, attr_of_float("scale", n->op == OP_Mul ? c : scale));
+    node_set_attr(g, product, attr_of_float("shift", n->op == OP_Mul ? 0 : c));
     absorb(g, product, n);
 }
 
@@ -77,7 +98,8 @@ static status fuse_channel_bias(struct graph *g, struct node *n, struct error *e
         struct node *product = product_of(n->in[i]);
         const struct value *c = n->in[1 - i];
         if (!product || product->op == OP_Linear || activation_kind(product) != ACTIVATION_NONE ||
-            node_in(product, RESIDUAL) || node_in(product, 2) || !value_is_constant(c) ||
+            node_in(product, RESIDUAL) || node_in(product, 2) ||
+            attr_find(&product->attrs, "scale") || !value_is_constant(c) ||
             c->info.dtype != DTYPE_F32 || !same_dims(product->out[0], n->out[0]))
             continue;
         const struct tensor *t = c->info.constant;
@@ -101,7 +123,11 @@ status pass_fuse_tails(struct graph *g, struct error *err) {
         if (n->op == OP_Add) {
             TRY(fuse_channel_bias(g, n, err));
             if (!n->is_erased)
+                fuse_scale(g, n);
+            if (!n->is_erased)
                 fuse_residual(g, n);
+        } else if (n->op == OP_Mul) {
+            fuse_scale(g, n);
         } else {
             fuse_activation(g, n);
         }

@@ -7,7 +7,7 @@
 #include "compiler/passes/layout.h"
 #include "compiler/passes/precision.h"
 
-typedef enum pass_when { PASS_ALWAYS, PASS_FP32, PASS_BF16 } pass_when;
+typedef enum pass_when { PASS_ALWAYS, PASS_BF16 } pass_when;
 
 static const struct {
     const char *name;
@@ -43,7 +43,7 @@ static bool is_disabled(const struct passes_options *o, const char *name) {
 }
 
 static bool is_for(pass_when when, bool bf16) {
-    return when == PASS_ALWAYS || (when == PASS_BF16) == bf16;
+    return when == PASS_ALWAYS || bf16;
 }
 
 static status print_graph(const struct graph *g, FILE *to, struct error *err) {

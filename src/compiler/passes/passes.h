@@ -50,8 +50,6 @@ NODISCARD status pass_fuse_linear(struct graph *g, struct error *err);
 NODISCARD status pass_fuse_onehot(struct graph *g, struct error *err);
 /* A Reshape of leading axes moves behind Linear and what else works on rows. */
 NODISCARD status pass_sink_reshapes(struct graph *g, struct error *err);
-/* Constant scales and shifts into the product that reads them. */
-NODISCARD status pass_fold_forward(struct graph *g, struct error *err);
 /* Normalisations over the last axis to Norm. */
 NODISCARD status pass_fuse_norm(struct graph *g, struct error *err);
 /* Softmax between two products of heads to Attention. */

@@ -131,7 +131,7 @@ struct ref_tail {
     const struct tensor *bias, *residual; /* or NULL */
     bool is_residual_first;
     int activation;
-    double alpha, beta;
+    double alpha, beta, scale, shift;
 };
 
 /* `channels`: wanted elements of the bias; `out`: wanted dims of the residual. */

@@ -48,6 +48,8 @@ status ref_tail_read(struct ref_tail *tail, const struct kernel_call *c, int64_t
         .alpha = (double)attr_float(c->attrs, "alpha",
                                     attr_int(c->attrs, "activation", 0) == ACTIVATION_SILU),
         .beta = (double)attr_float(c->attrs, "beta", 0),
+        .scale = (double)attr_float(c->attrs, "scale", 1),
+        .shift = (double)attr_float(c->attrs, "shift", 0),
     };
     if (tail->bias && tensor_n_elements(tail->bias) != channels)
         return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -63,6 +65,7 @@ double ref_tail_apply(const struct ref_tail *tail, double sum, int64_t channel, 
     sum += tail->bias ? ref_get(tail->bias, channel) : 0;
     if (tail->is_residual_first)
         sum += residual;
-    sum = ref_activation(tail->activation, sum, tail->alpha, tail->beta);
+    sum =
+        ref_activation(tail->activation, sum, tail->alpha, tail->beta) * tail->scale + tail->shift;
     return tail->is_residual_first ? sum : sum + residual;
 }

@@ -173,7 +173,7 @@ static void attention_strip(const struct attention *a, const struct attention_ro
         .n_taps = 1,
         .k = a->size,
         .w = room + r->k,
-        .tail = {.y = scores, .ld_y = r->ld_scores},
+        .tail = {.scale = 1, .y = scores, .ld_y = r->ld_scores},
     };
     LEVEL(gemm_run)(&g, 0, rows, 0, g.n);
     for (int64_t i = 0; i < rows; i++) {
@@ -194,7 +194,7 @@ static void attention_strip(const struct attention *a, const struct attention_ro
         .n_taps = 1,
         .k = a->sk,
         .w = room + r->v,
-        .tail = {.y = sums, .ld_y = r->ld_sums},
+        .tail = {.scale = 1, .y = sums, .ld_y = r->ld_sums},
     };
     LEVEL(gemm_run)(&g, 0, rows, 0, g.n);
     for (int64_t i = 0; i < rows; i++) {

@@ -199,7 +199,7 @@ static status deconv_run_joined(const struct kernel_call *c, const struct kernel
         .n_taps = 1,
         .k = g.c,
         .w = c->in[1]->data,
-        .tail = {.y = sums, .ld_y = cols},
+        .tail = {.scale = 1, .y = sums, .ld_y = cols},
     };
     struct tail tail;
     LEVEL(tail_init)(&tail, c->attrs, c->n_in > 3 ? c->in[3] : NULL, c->out[0], g.ow * g.oc);

@@ -63,11 +63,11 @@ static void depthwise_fill(const struct depthwise *p, const char *x, int64_t h, 
 
 /* `pixels` neighbours in a row of the output, the first with its window at `rows` + at. All but the
  * addresses are constants: an input is loaded once for all windows that it lies in. */
-SIMD_INLINE void depthwise_block(const float *const *rows, int64_t at, const vf *weights, vf start,
+SIMD_INLINE void depthwise_block(const float *const *rows, int64_t at, const vf *weights, vf bias,
                                  float *sums, int k, int stride, int pixels) {
     vf sum[8];
     SIMD_FOR (8, p, pixels)
-        sum[p] = start;
+        sum[p] = vf_set(0);
     SIMD_FOR (5, i, k)
         SIMD_FOR (24, j, k + (pixels - 1) * stride) {
             vf v = vf_load(rows[i] + at + j * VL);
@@ -76,32 +76,32 @@ SIMD_INLINE void depthwise_block(const float *const *rows, int64_t at, const vf 
                     sum[p] = vf_fma(v, weights[i * k + j - p * stride], sum[p]);
         }
     SIMD_FOR (8, p, pixels)
-        vf_store(sums + p * VL, sum[p]);
+        vf_store(sums + p * VL, sum[p] + bias);
 }
 
 /* Pixels [w0, w1) of a row of the output; rows: the strips under the window; k and stride are
  * constants. */
 SIMD_INLINE void depthwise_row(const float *const *rows, const vf *w, int64_t w0, int64_t w1,
-                               vf start, float *sums, int k, int stride) {
+                               vf bias, float *sums, int k, int stride) {
     const int pixels = k == 3 ? 8 : 4;
     int64_t ow = w0;
     for (; ow + pixels <= w1; ow += pixels)
-        depthwise_block(rows, ow * stride * VL, w, start, sums + (ow - w0) * VL, k, stride, pixels);
+        depthwise_block(rows, ow * stride * VL, w, bias, sums + (ow - w0) * VL, k, stride, pixels);
     for (; ow < w1; ow++)
-        depthwise_block(rows, ow * stride * VL, w, start, sums + (ow - w0) * VL, k, stride, 1);
+        depthwise_block(rows, ow * stride * VL, w, bias, sums + (ow - w0) * VL, k, stride, 1);
 }
 
 /* The same for any window; `weights` [KH * KW, C] for these channels, of which n are there. */
 static void depthwise_any(const struct depthwise *p, const float *const *rows, const float *weights,
-                          int64_t n, int64_t w0, int64_t w1, vf start, float *sums) {
+                          int64_t n, int64_t w0, int64_t w1, vf bias, float *sums) {
     const struct window *g = &p->g;
     for (int64_t ow = w0; ow < w1; ow++) {
-        vf sum = start;
+        vf sum = vf_set(0);
         for (int64_t i = 0; i < g->kh; i++)
             for (int64_t j = 0; j < g->kw; j++)
                 sum = vf_fma(vf_load(rows[i] + (ow * g->sw + j * g->dw) * VL),
                              vf_load_as(false, weights, (i * g->kw + j) * g->c, n), sum);
-        vf_store(sums + (ow - w0) * VL, sum);
+        vf_store(sums + (ow - w0) * VL, sum + bias);
     }
 }
 
@@ -110,20 +110,20 @@ static void depthwise_line(const struct depthwise *p, const float *const *rows, 
                            int64_t oh, int64_t c, int64_t n, const struct tail *tail) {
     const struct window *g = &p->g;
     float sums[DEPTHWISE_PIXELS * VL] __attribute__((aligned(64)));
-    vf start = p->bias ? vf_load_as(false, p->bias, c, n) : vf_set(0);
+    vf bias = p->bias ? vf_load_as(false, p->bias, c, n) : vf_set(0);
     int kind = g->kh == g->kw && g->sw <= 2 && g->dw == 1 ? (int)(g->kw * 2 + g->sw) : 0;
     for (int64_t w0 = 0; w0 < g->ow; w0 += DEPTHWISE_PIXELS) {
         int64_t w1 = w0 + DEPTHWISE_PIXELS < g->ow ? w0 + DEPTHWISE_PIXELS : g->ow;
         if (kind == 3 * 2 + 1)
-            depthwise_row(rows, weights, w0, w1, start, sums, 3, 1);
+            depthwise_row(rows, weights, w0, w1, bias, sums, 3, 1);
         else if (kind == 3 * 2 + 2)
-            depthwise_row(rows, weights, w0, w1, start, sums, 3, 2);
+            depthwise_row(rows, weights, w0, w1, bias, sums, 3, 2);
         else if (kind == 5 * 2 + 1)
-            depthwise_row(rows, weights, w0, w1, start, sums, 5, 1);
+            depthwise_row(rows, weights, w0, w1, bias, sums, 5, 1);
         else if (kind == 5 * 2 + 2)
-            depthwise_row(rows, weights, w0, w1, start, sums, 5, 2);
+            depthwise_row(rows, weights, w0, w1, bias, sums, 5, 2);
         else
-            depthwise_any(p, rows, p->w + c, n, w0, w1, start, sums);
+            depthwise_any(p, rows, p->w + c, n, w0, w1, bias, sums);
         LEVEL(tail_run)(tail, sums, VL, oh * g->ow + w0, w1 - w0, c, n < VL ? n : VL);
     }
 }

@@ -6,8 +6,10 @@
  * TILE_COLS, in the last panel what is left rounded up to VL; what is padded is zero. `group` is 2
  * where one instruction takes two neighbours along K (bf16), then an odd K is padded too.
  *
- * A tile keeps TILE_ROWS x TILE_COLS sums in registers while it runs over all of K, reading the
- * rows of x where they are: no packing of x. */
+ * A tile keeps TILE_ROWS x TILE_COLS sums in registers while it runs over K, reading the rows of x
+ * where they are: no packing of x. A long K is cut into spans whose sums start at zero and are then
+ * added up: the rounding of a sum grows with the root of the number of its terms. The bias comes last, for the
+ * same reason: a large one, as batch normalisation gives, would round every term. */
 #ifndef KERNELS_SIMD_GEMM_H
 #define KERNELS_SIMD_GEMM_H
 
@@ -36,16 +38,17 @@ struct tile {
     const char *b;              /* 72: the panel */
     const char *ahead;          /* 80: what to prefetch, */
     int64_t ahead_step;         /* 88: how far each step of K */
-    const float *init;          /* 96: [rows][cols] what the sums start with */
-    int64_t init_step;          /* 104 */
-    void *c;                    /* 112: [rows][cols] f32 or bf16 */
-    int64_t c_step;             /* 120 */
-    float low, high;            /* 128, 132: results are clipped to this range; NaN stays NaN */
-    int64_t c_is_bf16;          /* 136 */
-    int64_t last;               /* 144: a bit for each column of the last vector that is there */
-    const void *residual;       /* 152: [rows][cols], f32 or bf16, added to the start; or NULL */
-    int64_t residual_step;      /* 160 */
-    int64_t residual_is_bf16;   /* 168 */
+    const float *bias;          /* 96: [cols], added to the sums of each row */
+    void *c;                    /* 104: [rows][cols] f32 or bf16 */
+    int64_t c_step;             /* 112 */
+    float low, high;            /* 120, 124: results are clipped to this range; NaN stays NaN */
+    int64_t c_is_bf16;          /* 128 */
+    int64_t last;               /* 136: a bit for each column of the last vector that is there */
+    const void *residual;       /* 144: [rows][cols], f32 or bf16, added to the sums; or NULL */
+    int64_t residual_step;      /* 152 */
+    int64_t residual_is_bf16;   /* 160 */
+    float *
+        total; /* 168: room for [TILE_ROWS][TILE_COLS] where the sums of each tap are added up; or NULL */
 };
 
 /* The inner products of one element type: run[rows - 1][vecs - 1]. */
@@ -59,7 +62,7 @@ struct tile_kind {
 /* The end of Linear, Conv2d, ConvTranspose2d: see ops/fused.h. */
 struct tail {
     activation activation;
-    float alpha, beta;
+    float alpha, beta, scale, shift;
     const void *residual; /* [M, ld_residual] or NULL */
     int64_t ld_residual;
     bool residual_is_bf16, residual_first;

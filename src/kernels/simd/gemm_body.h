@@ -10,10 +10,15 @@
 /* Rows of x that are multiplied with all panels before the next rows: they stay in L2 or L3. */
 enum { GEMM_ROWS_MAX = 64 * TILE_ROWS };
 
+/* A span of F32 products: so many steps along K at most and at least. Sums of bf16 products go without:
+ * their operands have lost more. */
+enum { SPAN_MAX = 128, SPAN_MIN = 48, SPAN_TAPS_MAX = 256 };
+
 /* The tail of a row of `cols` sums; `kind` is a constant. */
 SIMD_INLINE void tail_rows(const struct tail *t, activation kind, const float *sums,
                            int64_t sums_step, int64_t m0, int64_t rows, int64_t n0, int64_t cols) {
     vf alpha = vf_set(t->alpha), beta = vf_set(t->beta);
+    vf scale = vf_set(t->scale), shift = vf_set(t->shift);
     for (int64_t r = 0; r < rows; r++) {
         int64_t y = (m0 + r) * t->ld_y + n0, res = (m0 + r) * t->ld_residual + n0;
         for (int64_t j = 0; j < cols; j += VL) {
@@ -23,7 +28,7 @@ SIMD_INLINE void tail_rows(const struct tail *t, activation kind, const float *s
                 s = vf_load_as(t->residual_is_bf16, t->residual, res + j, n);
             if (t->residual_first)
                 v += s;
-            v = vf_activate(kind, v, alpha, beta, false);
+            v = vf_fma(vf_activate(kind, v, alpha, beta, false), scale, shift);
             if (!t->residual_first)
                 v += s;
             vf_store_as(t->y_is_bf16, t->y, y + j, v, n);
@@ -40,7 +45,11 @@ static void tail_gelu_bf16(const struct tail *t, const float *sums, int64_t sums
                         vf_gelu(vf_load(sums + r * sums_step + j), true), cols - j);
 }
 
-/* Whether the activation does no more than clip; then to which range. */
+static bool tail_scales(const struct tail *t) {
+    return t->scale != 1 || t->shift != 0;
+}
+
+/* Whether the tail does no more than clip; then to which range. */
 static bool tail_clips(const struct tail *t, float *low, float *high) {
     *low = -INFINITY;
     *high = INFINITY;
@@ -50,8 +59,9 @@ static bool tail_clips(const struct tail *t, float *low, float *high) {
         *low = t->alpha;
         *high = t->beta;
     }
-    return t->activation == ACTIVATION_NONE || t->activation == ACTIVATION_RELU ||
-           t->activation == ACTIVATION_CLIP;
+    return !tail_scales(t) &&
+           (t->activation == ACTIVATION_NONE || t->activation == ACTIVATION_RELU ||
+            t->activation == ACTIVATION_CLIP);
 }
 
 /* A column of vectors that are only clipped: the tail of depthwise convolutions. */
@@ -79,7 +89,7 @@ void LEVEL(tail_run)(const struct tail *t, const float *sums, int64_t sums_step,
     case kind:                                                                                     \
         tail_rows(t, kind, sums, sums_step, m0, rows, n0, cols);                                   \
         break;
-    if (t->activation == ACTIVATION_GELU_ERF && t->y_is_bf16 && !t->residual) {
+    if (t->activation == ACTIVATION_GELU_ERF && t->y_is_bf16 && !t->residual && !tail_scales(t)) {
         tail_gelu_bf16(t, sums, sums_step, m0, rows, n0, cols);
         return;
     }
@@ -107,6 +117,8 @@ void LEVEL(tail_init)(struct tail *t, const struct attr_list *attrs, const struc
         .activation = (activation)attr_int(attrs, "activation", ACTIVATION_NONE),
         .alpha = attr_float(attrs, "alpha", 0),
         .beta = attr_float(attrs, "beta", 0),
+        .scale = attr_float(attrs, "scale", 1),
+        .shift = attr_float(attrs, "shift", 0),
         .residual_first = attr_int(attrs, "residual_first", 0) != 0,
         .residual = residual ? residual->data : NULL,
         .residual_is_bf16 = residual && residual->dtype == DTYPE_BF16,
@@ -144,11 +156,30 @@ static bool tile_aim(struct tile *tile, const struct tail *t, const struct tile_
     return true;
 }
 
+/* Cuts the taps of t into spans of equal size, whose taps go to `taps`, and lets each be added up in
+ * `total`. Leaves t as it is where K is short or no such size divides it. */
+static void tile_cut(struct tile *t, const struct gemm *g, int64_t *taps, float *total) {
+    int64_t steps = t->k_size / g->kind->size, n = (steps + SPAN_MAX - 1) / SPAN_MAX;
+    while (steps % n && steps / n > SPAN_MIN)
+        n++;
+    if (g->kind->size != 4 || steps * g->n_taps <= SPAN_MAX || steps / n < SPAN_MIN || steps % n ||
+        n * g->n_taps > SPAN_TAPS_MAX)
+        return;
+    t->k_size /= n;
+    for (int64_t i = 0; i < n * g->n_taps; i++)
+        taps[i] = g->taps[i / n] + i % n * t->k_size;
+    t->taps = taps;
+    t->taps_end = taps + n * g->n_taps;
+    t->total = total;
+}
+
 /* One panel times rows [m0, m1). `next` is what comes into the cache meanwhile, or NULL. */
 static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, const char *panel,
                        const char *next) {
     float bias[TILE_COLS] __attribute__((aligned(64))) = {0};
     float sums[TILE_ROWS * TILE_COLS] __attribute__((aligned(64)));
+    float total[TILE_ROWS * TILE_COLS] __attribute__((aligned(64)));
+    int64_t taps[SPAN_TAPS_MAX];
     const struct tile_kind *kind = g->kind;
     int64_t cols = g->n - n0 < TILE_COLS ? g->n - n0 : TILE_COLS;
     int64_t vecs = (cols + VL - 1) / VL, steps = (g->k + kind->group - 1) / kind->group;
@@ -162,10 +193,11 @@ static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
         .b = panel,
         .ahead = next ? next : panel,
         .ahead_step = next ? (vecs * VL * kind->group * kind->size + blocks - 1) / blocks : 0,
-        .init = bias,
+        .bias = bias,
         .c = sums,
     };
     bool plain = tile_aim(&t, &g->tail, kind, cols);
+    tile_cut(&t, g, taps, total);
     int64_t line = m0 / g->per_line, column = m0 % g->per_line;
     for (int64_t m = m0; m < m1; m += TILE_ROWS) {
         int64_t rows = m1 - m < TILE_ROWS ? m1 - m : TILE_ROWS;

@@ -73,7 +73,7 @@ static status matmul_run(const struct kernel_call *c, const struct kernel_team *
         .taps = &no_tap,
         .n_taps = 1,
         .k = p.k,
-        .tail = {.ld_y = p.n, .y_is_bf16 = y->dtype == DTYPE_BF16},
+        .tail = {.scale = 1, .ld_y = p.n, .y_is_bf16 = y->dtype == DTYPE_BF16},
     };
     int64_t size_y = p.m * p.n * (y->dtype == DTYPE_BF16 ? 2 : 4), from, to;
     bool alone = p.batch >= t->n_threads;

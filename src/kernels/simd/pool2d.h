@@ -22,6 +22,20 @@ static inline void pool_clip(int64_t start, int64_t k, int64_t d, int64_t size, 
     *to = *to < k ? *to : k;
 }
 
+/* The sum of pixels j0 .. j1 - 1 of one row of a window, channels at `at` of the first; n are there.
+ * Short chains of additions keep the sum of a large window exact to a few units. */
+SIMD_INLINE vf pool_row(bool is_bf16, const void *x, int64_t at, int64_t step, int64_t pixels,
+                        int64_t n) {
+    vf sum[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
+    int64_t j = 0;
+    for (; j + 4 <= pixels; j += 4)
+        SIMD_FOR (4, k, 4)
+            sum[k] += vf_load_as(is_bf16, x, at + (j + k) * step, n);
+    for (; j < pixels; j++)
+        sum[0] += vf_load_as(is_bf16, x, at + j * step, n);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
 /* Output pixel (oh, ow) of the image x, all channels, to element `at` of y. */
 static void pool_pixel(const struct pool *p, const void *x, int64_t oh, int64_t ow, void *y,
                        int64_t at) {
@@ -39,15 +53,14 @@ static void pool_pixel(const struct pool *p, const void *x, int64_t oh, int64_t 
     vf factor = vf_set(count ? 1 / (float)count : 0);
     for (int64_t c = 0; c < g->c; c += VL) {
         vf sum = vf_set(p->is_max ? -INFINITY : 0);
-        for (int64_t i = i0; i < i1; i++)
-            for (int64_t j = j0; j < j1; j++) {
-                int64_t from = ((h + i * g->dh) * g->w + w + j * g->dw) * g->c + c;
-                vf v = vf_load_as(p->x_is_bf16, x, from, g->c - c);
-                if (p->is_max)
-                    sum = vf_max(sum, v);
-                else
-                    sum += v;
-            }
+        for (int64_t i = i0; i < i1; i++) {
+            int64_t from = ((h + i * g->dh) * g->w + w + j0 * g->dw) * g->c + c;
+            int64_t step = g->dw * g->c;
+            if (!p->is_max)
+                sum += pool_row(p->x_is_bf16, x, from, step, j1 - j0, g->c - c);
+            for (int64_t j = j0; p->is_max && j < j1; j++, from += step)
+                sum = vf_max(sum, vf_load_as(p->x_is_bf16, x, from, g->c - c));
+        }
         if (!p->is_max)
             sum *= factor;
         vf_store_as(p->y_is_bf16, y, at + c, sum, g->c - c);

@@ -427,13 +427,18 @@ static void check_linear(int64_t m, int64_t n, int64_t k, int variant) {
                       .n_in = 4,
                       .constants = 2,
                       .out = {tensor_of(types[variant >> 2 & 1], DIMS(m, n))},
-                      .n_out = 1};
+                      .n_out = 1,
+                      .tolerance = k > 100 ? 5e-6 : 0}; /* clipped to a part of the sums' range */
     c.attrs[c.n_attrs++] = attr_of_int("activation", variant % ACTIVATION_COUNT);
     c.attrs[c.n_attrs++] =
         attr_of_float("alpha", variant % ACTIVATION_COUNT == ACTIVATION_CLIP ? -0.5f : 0.7f);
     c.attrs[c.n_attrs++] = attr_of_float("beta", 0.6f);
     c.attrs[c.n_attrs++] = attr_of_int("dtype", types[variant >> 2 & 1]);
     c.attrs[c.n_attrs++] = attr_of_int("residual_first", variant >> 3 & 1);
+    if (variant % 5 == 1) {
+        c.attrs[c.n_attrs++] = attr_of_float("scale", -1.5f);
+        c.attrs[c.n_attrs++] = attr_of_float("shift", 0.25f);
+    }
     for (unsigned i = 2; i < 4; i++)
         if (variant >> (2 + i) & 1) {
             guarded_free(c.in[i].data, c.in[i].size);
@@ -446,13 +451,32 @@ static void check_linear(int64_t m, int64_t n, int64_t k, int variant) {
 }
 
 TEST(linear_multiplies_any_shape_with_any_tail) {
-    static const int64_t shapes[][3] = {{1, 1, 1},    {6, 64, 16},  {7, 65, 17},  {13, 47, 33},
-                                        {5, 100, 31}, {0, 5, 3},    {3, 0, 2},    {2, 3, 0},
-                                        {50, 130, 9}, {400, 17, 3}, {12, 192, 40}};
+    static const int64_t shapes[][3] = {
+        {1, 1, 1}, {6, 64, 16},  {7, 65, 17},  {13, 47, 33},  {5, 100, 31}, {0, 5, 3},   {3, 0, 2},
+        {2, 3, 0}, {50, 130, 9}, {400, 17, 3}, {12, 192, 40}, {8, 70, 600}, {7, 20, 131}};
     int variant = 0;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int v = 0; v < 12; v++, variant++)
             check_linear(shapes[i][0], shapes[i][1], shapes[i][2], variant % 64);
+}
+
+/* All terms have one sign and the bias takes their sum away again: chains of thousands of additions,
+ * or a bias that is there from the start, would lose 5e-5. */
+TEST(linear_keeps_its_accuracy_over_a_long_sum) {
+    enum { K = 3072, N = 70 };
+    struct check c = {.op = OP_Linear,
+                      .in = {TENSOR(F32, 12, K), TENSOR(F32, K, N), TENSOR(F32, N)},
+                      .n_in = 3,
+                      .constants = 2,
+                      .out = {TENSOR(F32, 12, N)},
+                      .n_out = 1,
+                      .tolerance = 1e-5};
+    for (int i = 0; i < 2; i++)
+        for (int64_t j = 0; j < tensor_n_elements(&c.in[i]); j++)
+            ((float *)c.in[i].data)[j] = fabsf(((float *)c.in[i].data)[j]);
+    for (int64_t j = 0; j < N; j++)
+        ((float *)c.in[2].data)[j] = -K / 4;
+    CHECK(check_all(&c, "long sum") > 0);
 }
 
 static void check_attention(int64_t sq, int64_t sk, int64_t size, int64_t size_v, int variant) {
@@ -676,6 +700,21 @@ TEST(conv_transpose2d_is_the_conv_turned_round) {
             c.attrs[c.n_attrs++] = attr_of_int("dtype", out);
             CHECK(check_all(&c, "transposed convolution") > 0);
         }
+}
+
+/* One chain of additions over all pixels would lose some 3e-6. */
+TEST(pool2d_keeps_its_accuracy_over_a_large_image) {
+    struct check c = {.op = OP_Pool2d,
+                      .in = {TENSOR(F32, 1, 190, 170, 20)},
+                      .n_in = 1,
+                      .out = {TENSOR(F32, 1, 1, 1, 20)},
+                      .n_out = 1,
+                      .tolerance = 5e-7};
+    for (int64_t i = 0; i < tensor_n_elements(&c.in[0]); i++)
+        ((float *)c.in[0].data)[i] = fabsf(((float *)c.in[0].data)[i]) * (float)(i % 20 + 1);
+    c.attrs[c.n_attrs++] = attr_of_string("kind", "average");
+    c.attrs[c.n_attrs++] = attr_of_int("global", 1);
+    CHECK(check_all(&c, "large image") > 0);
 }
 
 TEST(pool2d_takes_the_largest_or_the_mean) {

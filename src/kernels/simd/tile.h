@@ -13,6 +13,21 @@ SIMD_INLINE vf tile_element(bool is_bf16, const char *p) {
     return (vf)(vi_set((int32_t)((uint32_t)*(const uint16_t *)p << 16)));
 }
 
+/* The sums of a tap are added to the total and start anew; the last time they become the total. */
+SIMD_INLINE void tile_flush(const struct tile *t, vf sums[TILE_ROWS][TILE_VECS], int rows, int vecs,
+                            bool is_first, bool is_last) {
+    SIMD_FOR (6, r, rows)
+        SIMD_FOR (4, v, vecs) {
+            float *total = t->total + r * TILE_COLS + v * VL;
+            if (!is_first)
+                sums[r][v] += vf_load(total);
+            if (is_last)
+                continue;
+            vf_store(total, sums[r][v]);
+            sums[r][v] = vf_set(0);
+        }
+}
+
 /* rows, vecs and is_bf16 are constants, so that the sums stay in registers. */
 SIMD_INLINE void tile_run(const struct tile *t, int rows, int vecs, bool is_bf16) {
     const int64_t size = is_bf16 ? 2 : 4;
@@ -20,16 +35,8 @@ SIMD_INLINE void tile_run(const struct tile *t, int rows, int vecs, bool is_bf16
     vf sums[TILE_ROWS][TILE_VECS];
     SIMD_FOR (6, r, rows)
         SIMD_FOR (4, v, vecs)
-            sums[r][v] =
-                vf_load((const float *)((const char *)t->init + r * t->init_step) + v * VL);
-    int64_t last = __builtin_popcountll((unsigned long long)t->last);
-    if (t->residual)
-        SIMD_FOR (6, r, rows)
-            SIMD_FOR (4, v, vecs)
-                sums[r][v] += vf_load_as(t->residual_is_bf16,
-                                         (const char *)t->residual + r * t->residual_step, v * VL,
-                                         v == vecs - 1 ? last : VL);
-    for (const int64_t *tap = t->taps; tap < t->taps_end; tap++)
+            sums[r][v] = vf_set(0);
+    for (const int64_t *tap = t->taps; tap < t->taps_end; tap++) {
         for (int64_t k = *tap; k < *tap + t->k_size; k += size) {
             vf w[TILE_VECS];
             SIMD_FOR (4, v, vecs)
@@ -41,6 +48,19 @@ SIMD_INLINE void tile_run(const struct tile *t, int rows, int vecs, bool is_bf16
             }
             b += size * vecs * VL;
         }
+        if (t->total)
+            tile_flush(t, sums, rows, vecs, tap == t->taps, tap + 1 == t->taps_end);
+    }
+    int64_t last = __builtin_popcountll((unsigned long long)t->last);
+    SIMD_FOR (6, r, rows)
+        SIMD_FOR (4, v, vecs)
+            sums[r][v] += vf_load(t->bias + v * VL);
+    if (t->residual)
+        SIMD_FOR (6, r, rows)
+            SIMD_FOR (4, v, vecs)
+                sums[r][v] += vf_load_as(t->residual_is_bf16,
+                                         (const char *)t->residual + r * t->residual_step, v * VL,
+                                         v == vecs - 1 ? last : VL);
     vf low = vf_set(t->low), high = vf_set(t->high);
     SIMD_FOR (6, r, rows) {
         char *c = (char *)t->c + r * t->c_step;

@@ -31,14 +31,32 @@
 #define PANEL_3 PANEL_2 "vmovups 128(%%rsi),%%zmm2\n"
 #define PANEL_4 PANEL_3 "vmovups 192(%%rsi),%%zmm3\n"
 
-/* The sums' start (from rax on, rows rdx bytes apart) and end, in the shape of ROW_x. */
-#define INIT_1(op, row, t, a, b, c, d) "vmovups (%%rax),%%zmm" a "\n"
-#define INIT_2(op, row, t, a, b, c, d)                                                             \
-    INIT_1(op, row, t, a, b, c, d) "vmovups 64(%%rax),%%zmm" b "\n"
-#define INIT_3(op, row, t, a, b, c, d)                                                             \
-    INIT_2(op, row, t, a, b, c, d) "vmovups 128(%%rax),%%zmm" c "\n"
-#define INIT_4(op, row, t, a, b, c, d)                                                             \
-    INIT_3(op, row, t, a, b, c, d) "vmovups 192(%%rax),%%zmm" d "\n"
+/* In the shape of ROW_x: the sums start at zero; the panel's vectors, by then the bias, are added. */
+#define ZERO(a)                        "vpxord %%zmm" a ",%%zmm" a ",%%zmm" a "\n"
+#define ZERO_1(op, row, t, a, b, c, d) ZERO(a)
+#define ZERO_2(op, row, t, a, b, c, d) ZERO(a) ZERO(b)
+#define ZERO_3(op, row, t, a, b, c, d) ZERO(a) ZERO(b) ZERO(c)
+#define ZERO_4(op, row, t, a, b, c, d) ZERO(a) ZERO(b) ZERO(c) ZERO(d)
+/* To and from the total at rdx + 256 * row. */
+#define KEEP(a, at)                    "vmovaps %%zmm" a "," at "(%%rdx)\n" ZERO(a)
+#define KEEP_1(op, row, t, a, b, c, d) KEEP(a, "0") "add $256,%%rdx\n"
+#define KEEP_2(op, row, t, a, b, c, d) KEEP(a, "0") KEEP(b, "64") "add $256,%%rdx\n"
+#define KEEP_3(op, row, t, a, b, c, d) KEEP(a, "0") KEEP(b, "64") KEEP(c, "128") "add $256,%%rdx\n"
+#define KEEP_4(op, row, t, a, b, c, d)                                                             \
+    KEEP(a, "0") KEEP(b, "64") KEEP(c, "128") KEEP(d, "192") "add $256,%%rdx\n"
+#define TOTAL(a, at)                    "vaddps " at "(%%rdx),%%zmm" a ",%%zmm" a "\n"
+#define TOTAL_1(op, row, t, a, b, c, d) TOTAL(a, "0") "add $256,%%rdx\n"
+#define TOTAL_2(op, row, t, a, b, c, d) TOTAL(a, "0") TOTAL(b, "64") "add $256,%%rdx\n"
+#define TOTAL_3(op, row, t, a, b, c, d)                                                            \
+    TOTAL(a, "0") TOTAL(b, "64") TOTAL(c, "128") "add $256,%%rdx\n"
+#define TOTAL_4(op, row, t, a, b, c, d)                                                            \
+    TOTAL(a, "0") TOTAL(b, "64") TOTAL(c, "128") TOTAL(d, "192") "add $256,%%rdx\n"
+#define ADD(v, a)                      "vaddps %%zmm" v ",%%zmm" a ",%%zmm" a "\n"
+#define BIAS_1(op, row, t, a, b, c, d) ADD("0", a)
+#define BIAS_2(op, row, t, a, b, c, d) ADD("0", a) ADD("1", b)
+#define BIAS_3(op, row, t, a, b, c, d) ADD("0", a) ADD("1", b) ADD("2", c)
+#define BIAS_4(op, row, t, a, b, c, d) ADD("0", a) ADD("1", b) ADD("2", c) ADD("3", d)
+
 /* Results are clipped to zmm0 .. zmm1 (second operands that are NaN win, so NaN stays) and stored
  * from rax on; the last vector of a row under the mask k1. */
 #define CLIP(a)                                                                                    \
@@ -60,10 +78,6 @@
 #define NARROW_3(op, row, t, a, b, c, d) NARROW_PUT(a, "0") NARROW_PUT(b, "32") NARROW_LAST(c, "64")
 #define NARROW_4(op, row, t, a, b, c, d)                                                           \
     NARROW_PUT(a, "0") NARROW_PUT(b, "32") NARROW_PUT(c, "64") NARROW_LAST(d, "96")
-#define INIT_1_NEXT(...)   INIT_1(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define INIT_2_NEXT(...)   INIT_2(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define INIT_3_NEXT(...)   INIT_3(__VA_ARGS__) "add %%rdx,%%rax\n"
-#define INIT_4_NEXT(...)   INIT_4(__VA_ARGS__) "add %%rdx,%%rax\n"
 #define NARROW_1_NEXT(...) NARROW_1(__VA_ARGS__) "add %%rdx,%%rax\n"
 #define NARROW_2_NEXT(...) NARROW_2(__VA_ARGS__) "add %%rdx,%%rax\n"
 #define NARROW_3_NEXT(...) NARROW_3(__VA_ARGS__) "add %%rdx,%%rax\n"
@@ -73,7 +87,7 @@
 #define STORE_3_NEXT(...)  STORE_3(__VA_ARGS__) "add %%rdx,%%rax\n"
 #define STORE_4_NEXT(...)  STORE_4(__VA_ARGS__) "add %%rdx,%%rax\n"
 
-/* A residual is added to the start, from rax on, rows rdx bytes apart; the last vector under k1. */
+/* A residual is added to the sums, from rax on, rows rdx bytes apart; the last vector under k1. */
 #define SUM_PUT(a, at) "vaddps " at "(%%rax),%%zmm" a ",%%zmm" a "\n"
 #define SUM_LAST(a, at)                                                                            \
     "vmovups " at "(%%rax),%%zmm4%{%%k1%}%{z%}\nvaddps %%zmm4,%%zmm" a ",%%zmm" a "\n"
@@ -102,7 +116,7 @@
 /* Before the stores: a jump round them when results are bf16. Nothing without the instruction. */
 #ifdef __AVX512BF16__
 #define TILE_NARROWING(r, v, op)                                                                   \
-    "cmpq $0,136(%%rdi)\n"                                                                         \
+    "cmpq $0,128(%%rdi)\n"                                                                         \
     "je 3f\n" ROWS_##r(NARROW_##v##_NEXT, op) "jmp 4f\n"                                           \
                                               "3:\n"
 #else
@@ -115,21 +129,7 @@
 #define TILE_ASM(type, op, r, v)                                                                   \
     static void tile_##type##_##r##_##v(const struct tile *t) {                                    \
         __asm__ volatile(                                                                          \
-            "mov 96(%%rdi),%%rax\n"                                                                \
-            "mov 104(%%rdi),%%rdx\n"                                                               \
-            ROWS_##r(INIT_##v##_NEXT, op)                                                          \
-            "kmovw 144(%%rdi),%%k1\n"                                                              \
-            "mov 152(%%rdi),%%rax\n"                                                               \
-            "mov 160(%%rdi),%%rdx\n"                                                               \
-            "test %%rax,%%rax\n"                                                                   \
-            "je 6f\n"                                                                              \
-            "cmpq $0,168(%%rdi)\n"                                                                 \
-            "je 5f\n"                                                                              \
-            ROWS_##r(WIDE_##v##_NEXT, op)                                                          \
-            "jmp 6f\n"                                                                             \
-            "5:\n"                                                                                 \
-            ROWS_##r(SUM_##v##_NEXT, op)                                                           \
-            "6:\n"                                                                                 \
+            ROWS_##r(ZERO_##v, op)                                                                 \
             "mov (%%rdi),%%r8\n"                                                                   \
             "mov 8(%%rdi),%%r9\n"                                                                  \
             "mov 16(%%rdi),%%r10\n"                                                                \
@@ -154,12 +154,45 @@
             "add $4,%%rcx\n"                                                                       \
             "cmp %%rcx,%%rdx\n"                                                                    \
             "jne 1b\n"                                                                             \
-            "cmp %%rbx,56(%%rdi)\n"                                                                \
-            "jne 2b\n"                                                                             \
-            "mov 112(%%rdi),%%rax\n"                                                               \
-            "mov 120(%%rdi),%%rdx\n"                                                               \
-            "vbroadcastss 128(%%rdi),%%zmm0\n"                                                     \
-            "vbroadcastss 132(%%rdi),%%zmm1\n"                                                     \
+            /* The first tap of several with a total keeps its sums, the next ones add to them. */      \
+            "mov 168(%%rdi),%%rdx\n"                                                                    \
+            "test %%rdx,%%rdx\n"                                                                        \
+            "jne 7f\n"                                                                                  \
+            "cmp %%rbx,56(%%rdi)\n"                                                                     \
+            "jne 2b\n"                                                                                  \
+            "jmp 9f\n"                                                                                  \
+            "7:\n"                                                                                      \
+            "mov 48(%%rdi),%%rcx\n"                                                                     \
+            "add $8,%%rcx\n"                                                                            \
+            "cmp %%rbx,%%rcx\n"                                                                         \
+            "je 8f\n"                                                                                   \
+            ROWS_##r(TOTAL_##v, op)                                                                     \
+            "mov 168(%%rdi),%%rdx\n"                                                                    \
+            "cmp %%rbx,56(%%rdi)\n"                                                                     \
+            "je 9f\n"                                                                                   \
+            "8:\n"                                                                                      \
+            ROWS_##r(KEEP_##v, op)                                                                      \
+            "jmp 2b\n"                                                                                  \
+            "9:\n"                                                                                      \
+            "mov 96(%%rdi),%%rsi\n"                                                                \
+            PANEL_##v                                                                              \
+            ROWS_##r(BIAS_##v, op)                                                                 \
+            "kmovw 136(%%rdi),%%k1\n"                                                              \
+            "mov 144(%%rdi),%%rax\n"                                                               \
+            "mov 152(%%rdi),%%rdx\n"                                                               \
+            "test %%rax,%%rax\n"                                                                   \
+            "je 6f\n"                                                                              \
+            "cmpq $0,160(%%rdi)\n"                                                                 \
+            "je 5f\n"                                                                              \
+            ROWS_##r(WIDE_##v##_NEXT, op)                                                          \
+            "jmp 6f\n"                                                                             \
+            "5:\n"                                                                                 \
+            ROWS_##r(SUM_##v##_NEXT, op)                                                           \
+            "6:\n"                                                                                 \
+            "mov 104(%%rdi),%%rax\n"                                                               \
+            "mov 112(%%rdi),%%rdx\n"                                                               \
+            "vbroadcastss 120(%%rdi),%%zmm0\n"                                                     \
+            "vbroadcastss 124(%%rdi),%%zmm1\n"                                                     \
             TILE_NARROWING(r, v, op)                                                               \
             ROWS_##r(STORE_##v##_NEXT, op)                                                         \
             "4:\n"                                                                                 \
