@@ -1,7 +1,8 @@
 """Real models give ONNX Runtime's answers, and answers that a person finds right.
 
-FP32: the largest error is at most 1e-4 of the output's range. BF16: the cosine is at least 0.9995, or no worse than that of
-OpenVINO's BF16 on the same input (on a CPU that has BF16).
+FP32: the largest error is at most 1e-4 of the output's range; where ONNX Runtime is itself further than that from a float64
+computation (truth.py), the error against float64 counts, and must be smaller than its. BF16: the cosine is at least 0.9995, or no
+worse than that of OpenVINO's BF16 on the same input (on a CPU that has BF16).
 """
 import numpy as np
 import onnxruntime
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import espresso
 import sentences
+from truth import truth
 
 ISAS = ["generic", "avx2", "avx512", "avx512-bf16"]
 
@@ -58,6 +60,13 @@ def cosine(a, b):
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
+def is_exact(have, want, path, feed, name):
+    if close(have, want) <= 1e-4:
+        return True
+    true = truth(path, feed)[name]
+    return close(have, true) <= min(1e-4, close(want, true))
+
+
 def check(run, path, feed, isa=None):
     wanted = oracle(path, feed)
     for precision in ("fp32", "bf16"):
@@ -65,7 +74,7 @@ def check(run, path, feed, isa=None):
         for name, want in wanted.items():
             have = got["".join(c if c.isalnum() or c in "._-" else "_" for c in name)]
             if precision == "fp32":
-                assert close(have, want) <= 1e-4, name
+                assert is_exact(have, want, path, feed, name), (name, close(have, want))
             else:
                 found = cosine(have, want)
                 assert found >= 0.9995 or found >= openvino_cosines(path, feed, wanted)[name], (name, found)
@@ -118,6 +127,39 @@ def test_ocr_finds_two_lines(run, model):
     (mask,) = check(run, model("ppocr-v4/det.onnx"), feed).values()
     rows = (run(model("ppocr-v4/det.onnx"), feed)["sigmoid_0.tmp_0"][0, 0] > 0.3).any(axis=1)
     assert int((np.diff(rows.astype(int)) == 1).sum()) == 2
+
+
+def noise(kind, seed, shape):
+    """Numbers with no picture in them: networks that were trained on pictures amplify what is rounded."""
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(shape) if kind == "normal" else rng.random(shape) * 4 - 2).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+@pytest.mark.parametrize("name, feed, shape", [
+    ("ppocr-v4/det.onnx", "x", (1, 3, 320, 320)), ("ppocr-v4/rec.onnx", "x", (1, 3, 48, 320)),
+    ("efficientnet-lite0/model.onnx", "image", (1, 3, 224, 224)),
+])
+def test_noise_is_no_excuse(run, model, name, feed, shape, kind):
+    """BF16 over all seeds together: det answers noise with a few pixels of 1e-4, and the rounding of one decides a cosine."""
+    path, ours, theirs = model(name), [], []
+    for seed in range(1, 4):
+        tensors = {feed: noise(kind, seed, shape)}
+        ((output, want),) = oracle(path, tensors).items()
+        (have,) = run(path, tensors).values()
+        assert is_exact(have, want, path, tensors, output), (seed, close(have, want))
+        (narrow,) = run(path, tensors, "bf16").values()
+        ours.append(cosine(narrow, want))
+        theirs.append(openvino_cosines(path, tensors, {output: want})[output])
+    assert min(ours) >= 0.9995 or np.mean(ours) >= np.mean(theirs), (ours, theirs)
+
+
+@pytest.mark.parametrize("picture", ["coffee", "page"])
+@pytest.mark.parametrize("name, size", [("det", (480, 320)), ("rec", (320, 48))])
+def test_pictures_without_text_too(run, model, name, size, picture):
+    image = np.asarray(Image.open(model(f"images/{picture}.png")).convert("RGB").resize(size), dtype=np.float32)
+    feed = {"x": np.ascontiguousarray((image / 127.5 - 1).transpose(2, 0, 1)[None])}
+    check(run, model(f"ppocr-v4/{name}.onnx"), feed)
 
 
 def magika_bytes(data):

@@ -14,6 +14,7 @@ typedef enum reader {
 
 struct wish {
     bool narrow, wide;
+    bool is_inner; /* another product or a normalisation reads it, if only through moves */
 };
 
 struct narrowing {
@@ -29,6 +30,52 @@ static bool wants_narrow(const struct narrowing *p, const struct value *v) {
 
 static bool is_product(op_id op) {
     return op == OP_Linear || op == OP_Conv2d || op == OP_ConvTranspose2d || op == OP_Attention;
+}
+
+/* Up to so many weights F32 costs nothing that can be measured where it stands below. */
+enum {
+    COLOURS_MAX = 4,
+    FIRST_WEIGHTS_MAX = 1 << 9,
+    OUTPUT_WEIGHTS_MAX = 1 << 14,
+    GATE_WEIGHTS_MAX = 1 << 18,
+};
+
+static int64_t n_weights(const struct node *product) {
+    const struct value *w = product->in[1];
+    return value_is_constant(w) ? tensor_n_elements(w->info.constant) : INT64_MAX;
+}
+
+/* A product of one pixel's channels, as in the gates that a global pool feeds: it reads so little that F32
+ * costs nothing, and an error there scales whole channels. */
+static bool is_gate(const struct node *n) {
+    const struct value *x = n->in[0];
+    return n->op == OP_Conv2d && x->info.rank == 4 && x->info.dims[1] == 1 &&
+           x->info.dims[2] == 1 && n_weights(n) <= GATE_WEIGHTS_MAX;
+}
+
+/* A small convolution over an image's colours: its rounding would go through the whole network. */
+static bool is_first_layer(const struct node *n) {
+    return n->op == OP_Conv2d && n->in[0]->info.rank == 4 && n->in[0]->info.dims[3] >= 0 &&
+           n->in[0]->info.dims[3] <= COLOURS_MAX && n_weights(n) <= FIRST_WEIGHTS_MAX;
+}
+
+/* One channel a group: its kernels keep few weights, as F32. */
+static bool is_depthwise(const struct node *n) {
+    return n->op == OP_Conv2d && n->in[0]->info.rank == 4 &&
+           attr_int(&n->attrs, "group", 1) == n->in[0]->info.dims[3] &&
+           n->in[1]->info.dims[0] == n->in[0]->info.dims[3] && n->in[1]->info.dims[3] == 1;
+}
+
+/* A small product whose result is an output, as the head of a segmentation is. What it rounds, nothing
+ * averages out, and behind a sigmoid it is an error of the logarithm. */
+static bool is_output_layer(const struct narrowing *p, const struct node *n) {
+    return is_product(n->op) && n->op != OP_Attention && n_weights(n) <= OUTPUT_WEIGHTS_MAX &&
+           n->out[0]->id < p->capacity && !p->wishes[n->out[0]->id].is_inner;
+}
+
+/* Products that stay F32. */
+static bool stays_wide(const struct narrowing *p, const struct node *n) {
+    return is_gate(n) || is_first_layer(n) || is_output_layer(p, n);
 }
 
 /* Operators that move elements and keep their dtype; operand 0, all of Concat's. */
@@ -77,6 +124,8 @@ static bool is_image_work(const struct value *v) {
 static reader reader_of(const struct narrowing *p, const struct node *n, uint32_t operand) {
     if (is_move(n, operand))
         return all_narrow_results(p, n) ? READER_NARROW : READER_WIDE;
+    if (stays_wide(p, n))
+        return READER_WIDE;
     switch (n->op) {
     case OP_Shape:
     case OP_Size:
@@ -100,14 +149,25 @@ static reader reader_of(const struct narrowing *p, const struct node *n, uint32_
     }
 }
 
+/* Does n hand on what it reads to nothing but outputs, element by element? */
+static bool is_end(const struct narrowing *p, const struct node *n) {
+    bool is_plain = is_move(n, 0) || n->op == OP_Elementwise || n->op == OP_Sigmoid ||
+                    n->op == OP_Tanh || n->op == OP_Softmax;
+    for (uint32_t i = 0; i < n->n_out && is_plain; i++)
+        is_plain = !n->out[i] || !p->wishes[n->out[i]->id].is_inner;
+    return is_plain;
+}
+
 /* From the last node to the first: what the readers of each value want. */
 static void collect_wishes(struct narrowing *p) {
     struct graph *g = p->graph;
     for (struct node *n = g->last; n; n = n->prev) {
+        bool ends = is_end(p, n);
         for (uint32_t i = 0; i < n->n_in; i++) {
             if (!n->in[i] || n->in[i]->info.dtype != DTYPE_F32)
                 continue;
             reader r = reader_of(p, n, i);
+            p->wishes[n->in[i]->id].is_inner |= !ends;
             p->wishes[n->in[i]->id].narrow |= r == READER_NARROW;
             p->wishes[n->in[i]->id].wide |= r == READER_WIDE;
         }
@@ -190,8 +250,8 @@ static status narrow_operands(struct narrowing *p, struct node *n, struct error 
     uint32_t last = 0;
     if (n->op == OP_Attention)
         last = 3;
-    else if (is_product(n->op))
-        last = 2; /* x and the weights */
+    else if (is_product(n->op) && !stays_wide(p, n))
+        last = is_depthwise(n) ? 1 : 2; /* x and the weights */
     else if (is_move(n, 0) && all_narrow_results(p, n))
         last = n->op == OP_Concat ? n->n_in : 1;
     for (uint32_t i = 0; i < last; i++)

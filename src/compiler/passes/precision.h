@@ -3,7 +3,9 @@
  * Products (Linear, Conv2d, ConvTranspose2d, Attention) read BF16 and sum in F32. A value that
  * only products read, directly or through operators that just move or pool it, is produced in
  * BF16. What a normalisation, a Linear's residual, a softmax or the caller reads stays F32: a
- * transformer's residual stream keeps its accuracy and only the products get narrower. */
+ * transformer's residual stream keeps its accuracy and only the products get narrower. F32 stay the
+ * weights of depthwise convolutions (their kernels read them so anyway), and small products where an
+ * error weighs most: gates behind a global pool, the layer that reads an image, the layer that is the output. */
 #ifndef COMPILER_PASSES_PRECISION_H
 #define COMPILER_PASSES_PRECISION_H
 

@@ -29,11 +29,18 @@ static const struct tile_kind *conv_kind(const struct tensor *x) {
     return x->dtype == DTYPE_BF16 ? &LEVEL(tile_bf16) : &LEVEL(tile_f32);
 }
 
+static bool conv_is_depthwise(const struct kernel_call *c) {
+    int64_t group = attr_int(c->attrs, "group", 1);
+    const int64_t *w = c->in[1]->dims;
+    return group > 1 && w[0] == group && w[3] == 1 && w[1] <= DEPTHWISE_ROWS_MAX;
+}
+
 static bool conv_accepts(const struct kernel_call *c) {
     const struct tensor *x = c->in[0], *w = c->in[1];
     bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
-    return fits && w->dtype == x->dtype && w->data && x->rank == 4 && w->rank == 4 &&
-           image_is_float(c->out[0]) && image_window_is_plain(c->attrs);
+    bool agrees = w->dtype == x->dtype || (conv_is_depthwise(c) && w->dtype == DTYPE_F32);
+    return fits && agrees && w->data && x->rank == 4 && w->rank == 4 && image_is_float(c->out[0]) &&
+           image_window_is_plain(c->attrs);
 }
 
 /* What the weights and attributes say; the image's size may be unknown. */
@@ -64,12 +71,6 @@ static struct conv conv_of(const struct kernel_call *c) {
         p.pw = g->w;
     }
     return p;
-}
-
-static bool conv_is_depthwise(const struct kernel_call *c) {
-    int64_t group = attr_int(c->attrs, "group", 1);
-    const int64_t *w = c->in[1]->dims;
-    return group > 1 && w[0] == group && w[3] == 1 && w[1] <= DEPTHWISE_ROWS_MAX;
 }
 
 static size_t conv_packed_size(const struct kernel_call *c, size_t input) {
