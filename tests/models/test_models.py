@@ -158,7 +158,7 @@ def test_noise_is_no_excuse(run, model, name, feed, shape, kind):
 @pytest.mark.parametrize("name, size", [("det", (480, 320)), ("rec", (320, 48))])
 def test_pictures_without_text_too(run, model, name, size, picture):
     image = np.asarray(Image.open(model(f"images/{picture}.png")).convert("RGB").resize(size), dtype=np.float32)
-    feed = {"x": np.ascontiguousarray((image / 127.5 - 1).transpose(2, 0, 1)[None])}
+    feed = {"x": np.ascontiguousarray(((image / 255 - 0.45) / 0.225).transpose(2, 0, 1)[None])}
     check(run, model(f"ppocr-v4/{name}.onnx"), feed)
 
 
