@@ -91,3 +91,40 @@ def test_what_cannot_be_done_is_an_exception_that_says_why(sdk, tiny, tmp_path):
     with pytest.raises(exceptions.BadRequest, match="Model server exited unexpectedly"):
         upload(sdk, tmp_path).deploy(endpoint=endpoint, machine_type="n1-standard-2")
     assert endpoint.list_models() == []
+
+
+def test_generated_clients(up, sdk, tiny):
+    """The clients below the SDK: they wrap raw bodies in httpBody, and name masks and pages in queries."""
+    from google.api.httpbody_pb2 import HttpBody
+    from google.cloud import aiplatform_v1 as v1
+    from google.cloud import aiplatform_v1beta1 as v1beta1
+    from google.protobuf.field_mask_pb2 import FieldMask
+
+    how = {"client_options": {"api_endpoint": up.url}, "transport": "rest", "credentials": AnonymousCredentials()}
+    endpoint = sdk.Endpoint.create(display_name="e", endpoint_id="e1")
+    sdk.Endpoint.create(display_name="e")
+    upload(sdk, tiny(2)).deploy(endpoint=endpoint, machine_type="n1-standard-2")
+    predictions = v1.PredictionServiceClient(**how)
+    body = HttpBody(content_type="application/json", data=b'{"instances": [[1, 2]]}')
+    answer = predictions.raw_predict(endpoint=endpoint.resource_name, http_body=body)
+    assert (answer.content_type, answer.data) == ("application/json", b'{"predictions":[[2.0,4.0]]}')
+    pieces = list(predictions.stream_raw_predict(endpoint=endpoint.resource_name, http_body=body))
+    assert b"".join(p.data for p in pieces) == answer.data
+    with pytest.raises(exceptions.BadRequest, match="instances"):
+        predictions.raw_predict(endpoint=endpoint.resource_name, http_body=HttpBody(data=b"{}"))
+
+    endpoints = v1.EndpointServiceClient(**how)
+    parent = endpoint.resource_name.rpartition("/endpoints/")[0]
+    request = {"parent": parent, "page_size": 1, "order_by": "create_time desc", "filter": 'display_name="e"',
+               "read_mask": FieldMask(paths=["name", "display_name"])}
+    listed = list(endpoints.list_endpoints(request=request))
+    assert len(listed) == 2 and listed[1].name == endpoint.resource_name
+    assert listed[1].display_name == "e" and not listed[1].deployed_models and not listed[1].create_time
+    deployed = {"id": endpoint.list_models()[0].id, "dedicated_resources": {"min_replica_count": 2,
+                                                                            "max_replica_count": 2}}
+    paths = ["dedicated_resources.min_replica_count", "dedicated_resources.max_replica_count"]
+    done = endpoints.mutate_deployed_model(endpoint=endpoint.resource_name, deployed_model=deployed,
+                                           update_mask=FieldMask(paths=paths)).result()
+    assert done.deployed_model.dedicated_resources.min_replica_count == 2
+    seen = v1beta1.EndpointServiceClient(**how).get_endpoint(name=endpoint.resource_name)
+    assert seen.deployed_models[0].dedicated_resources.min_replica_count == 2
