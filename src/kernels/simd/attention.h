@@ -1,7 +1,8 @@
 /* attention.h - softmax(scale q k^T + mask) v for each head (template; see README).
  *
  * A thread takes whole heads: it packs k^T and v once, then goes through the queries in strips whose
- * scores stay in the cache. Rows of q are read where they lie in the joint tensor. Probabilities
+ * scores stay in the cache. Keys at the end that the mask shuts out for all queries (the padding of a
+ * batch) are left out. Rows of q are read where they lie in the joint tensor. Probabilities
  * are not divided by their sum before the second product but after it. */
 #ifndef KERNELS_SIMD_ATTENTION_H
 #define KERNELS_SIMD_ATTENTION_H
@@ -9,6 +10,7 @@
 #include "kernels/simd/gemm.h"
 #include "kernels/simd/math.h"
 
+#include <float.h>
 #include <string.h>
 
 enum { ATTENTION_STRIP = 4 * TILE_ROWS }; /* queries at a time */
@@ -16,6 +18,7 @@ enum { ATTENTION_STRIP = 4 * TILE_ROWS }; /* queries at a time */
 struct attention {
     const struct tile_kind *kind;
     int64_t batch, heads, sq, sk, size, size_v;
+    int64_t keys;                           /* of sk, those before the padding of this batch */
     int64_t ld_q, ld_k, ld_v;               /* elements of a row */
     int64_t q_offset, k_offset, v_offset;   /* elements */
     int64_t mask_b, mask_h, mask_q, mask_k; /* elements to the next batch, head, query, key */
@@ -127,7 +130,7 @@ SIMD_INLINE float attention_softmax(const struct attention *a, float *s, const f
     vf scale = vf_set(a->scale), max = vf_set(-INFINITY), total = vf_set(0);
     vf broadcast = vf_set(mask && !a->mask_k ? *mask : 0);
     const float *row = mask && a->mask_k ? mask : NULL;
-    int64_t n = a->sk, whole = n / VL * VL;
+    int64_t n = a->keys, whole = n / VL * VL;
     for (int64_t j = 0; j < whole; j += VL) {
         vf x = attention_score(s + j, row ? row + j : NULL, scale, broadcast, VL);
         vf_store(s + j, x);
@@ -165,7 +168,7 @@ static void attention_strip(const struct attention *a, const struct attention_ro
     int64_t ld_q = a->ld_q * a->kind->size, rows = q1 - q0;
     struct gemm g = {
         .kind = a->kind,
-        .n = r->ld_scores,
+        .n = (a->keys + VL - 1) / VL * VL,
         .x = a->q + (b * a->sq + q0) * ld_q + (a->q_offset + h * a->size) * a->kind->size,
         .per_line = INT64_MAX,
         .step = ld_q,
@@ -192,7 +195,7 @@ static void attention_strip(const struct attention *a, const struct attention_ro
         .step = weights ? r->ld_weights * 2 : r->ld_scores * 4,
         .taps = &no_tap,
         .n_taps = 1,
-        .k = a->sk,
+        .k = a->keys,
         .w = room + r->v,
         .tail = {.scale = 1, .y = sums, .ld_y = r->ld_sums},
     };
@@ -205,17 +208,60 @@ static void attention_strip(const struct attention *a, const struct attention_ro
     }
 }
 
-static void attention_head(const struct attention *a, const struct attention_room *r, char *room,
+/* The largest square of a length among n rows of a->size elements. */
+static float attention_longest(const struct attention *a, const char *rows, int64_t ld, int64_t n) {
+    float longest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        vf sum = vf_set(0);
+        for (int64_t j = 0; j < a->size; j += VL) {
+            vf x = vf_load_as(a->kind->size == 2, rows, i * ld + j, a->size - j);
+            sum = vf_fma(x, x, sum);
+        }
+        float length = vf_reduce_add(sum);
+        if (!(length <= longest)) /* NaN wins, too */
+            longest = length;
+        if (!(length <= FLT_MAX))
+            return length;
+    }
+    return longest;
+}
+
+/* The keys of a head up to the last that can have any weight. Masks let in with 0 and shut out with -1e4
+ * (older exports), -1e9, -FLT_MAX or less; how far scores can be apart is known from the lengths of q and k, and
+ * e^-100 of the largest weight is less than FP32 sums keep. Queries with masks of their own: all keys. */
+static int64_t attention_keys(const struct attention *a, const char *q, int64_t n_q, const char *k,
+                              int64_t b, int64_t h) {
+    static const float negligible = -100;
+    int64_t n = a->sk, last = n;
+    if (!a->mask || a->mask_q || !a->mask_k || n == 0)
+        return n;
+    const float *mask = a->mask + b * a->mask_b + h * a->mask_h;
+    float top = mask[0];
+    for (int64_t i = 1; i < n; i++)
+        top = mask[i] > top ? mask[i] : top;
+    if (!(mask[n - 1] - top <= negligible))
+        return n;
+    float apart =
+        2 * fabsf(a->scale) *
+        sqrtf(attention_longest(a, q, a->ld_q, n_q) * attention_longest(a, k, a->ld_k, n));
+    while (last > 0 && mask[last - 1] - top + apart <= negligible)
+        last--;
+    return last;
+}
+
+static void attention_head(struct attention *a, const struct attention_room *r, char *room,
                            int64_t b, int64_t h, int64_t q0, int64_t q1) {
     int64_t size = a->kind->size;
     const char *k = a->k + (b * a->sk * a->ld_k + a->k_offset + h * a->size) * size;
     const char *v = a->v + (b * a->sk * a->ld_v + a->v_offset + h * a->size_v) * size;
     if (q0 >= q1)
         return;
-    LEVEL(gemm_pack)(a->kind, k, a->size, a->sk, 1, a->ld_k, 0, a->sk, room + r->k);
-    LEVEL(gemm_pack)(a->kind, v, a->sk, a->size_v, a->ld_v, 1, 0, a->size_v, room + r->v);
-    for (int64_t q = q0; q < q1; q += ATTENTION_STRIP)
-        attention_strip(a, r, room, b, h, q, q + ATTENTION_STRIP < q1 ? q + ATTENTION_STRIP : q1);
+    const char *q = a->q + ((b * a->sq + q0) * a->ld_q + a->q_offset + h * a->size) * size;
+    a->keys = attention_keys(a, q, q1 - q0, k, b, h);
+    LEVEL(gemm_pack)(a->kind, k, a->size, a->keys, 1, a->ld_k, 0, a->keys, room + r->k);
+    LEVEL(gemm_pack)(a->kind, v, a->keys, a->size_v, a->ld_v, 1, 0, a->size_v, room + r->v);
+    for (int64_t i = q0; i < q1; i += ATTENTION_STRIP)
+        attention_strip(a, r, room, b, h, i, i + ATTENTION_STRIP < q1 ? i + ATTENTION_STRIP : q1);
 }
 
 static status attention_run(const struct kernel_call *c, const struct kernel_team *t,

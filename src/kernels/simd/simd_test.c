@@ -525,6 +525,33 @@ TEST(attention_weighs_values_by_the_softmax_of_scores) {
             check_attention(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], v);
 }
 
+/* A batch of sentences of different lengths; with a key in between that is shut out, too. */
+TEST(attention_leaves_out_the_padding_of_a_batch) {
+    enum { BATCH = 3, HEADS = 2, SQ = 21, SK = 70, SIZE = 32 };
+    static const int64_t lengths[BATCH] = {1, 33, SK};
+    for (int v = 0; v < 6; v++) {
+        dtype t = types[v & 1];
+        struct check c = {.op = OP_Attention,
+                          .in = {tensor_of(t, DIMS(BATCH, SQ, HEADS * SIZE)),
+                                 tensor_of(t, DIMS(BATCH, SK, HEADS * SIZE)),
+                                 tensor_of(t, DIMS(BATCH, SK, HEADS * SIZE)),
+                                 tensor_of(DTYPE_F32, DIMS(BATCH, 1, 1, SK))},
+                          .n_in = 4,
+                          .out = {tensor_of(t, DIMS(BATCH, SQ, HEADS * SIZE))},
+                          .n_out = 1,
+                          .tolerance = t == DTYPE_BF16 ? 0.01 : 3e-6};
+        c.attrs[c.n_attrs++] = attr_of_int("heads", HEADS);
+        c.attrs[c.n_attrs++] = attr_of_int("head_size", SIZE);
+        c.attrs[c.n_attrs++] = attr_of_int("head_size_v", SIZE);
+        c.attrs[c.n_attrs++] = attr_of_int("dtype", t);
+        float *mask = c.in[3].data, out = v < 2 ? -FLT_MAX : v < 4 ? -INFINITY : -1e4f;
+        for (int64_t b = 0; b < BATCH; b++)
+            for (int64_t i = 0; i < SK; i++)
+                mask[b * SK + i] = i < lengths[b] && i != 7 ? 0 : out;
+        CHECK(check_all(&c, dtype_name(t)) > 0);
+    }
+}
+
 TEST(norm_has_three_kinds_and_three_outputs) {
     static const char *const kinds[] = {"layer", "rms", "l2"};
     static const int64_t widths[] = {1, 15, 16, 17, 100, 384};
