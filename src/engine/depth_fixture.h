@@ -41,7 +41,7 @@ static struct attr pool[] = {
      .n_out = 1,                                                                                   \
      .out = (const uint32_t[]){__VA_ARGS__} + (n_inputs)}
 
-static const struct plan_value values[N_DEPTH_VALUES] = {
+static struct plan_value values[N_DEPTH_VALUES] = {
     [IN] = {.name = STR("x"),
             .kind = PLAN_INPUT,
             .dtype = DTYPE_F32,

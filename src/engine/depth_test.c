@@ -129,3 +129,43 @@ TEST(depth_stops_all_threads_when_a_step_of_a_slice_fails) {
     }
     free(bytes);
 }
+
+static void try_plan(void *bytes, size_t size) {
+    static float x[BATCH_MAX * IN_SIZE];
+    CLEANUP(engine_unrefp) struct engine *e = NULL;
+    if (engine_open_bytes(&e, bytes, size, &err) != STATUS_OK)
+        return;
+    struct session *s = new_session(e, 2, 1);
+    for (int64_t batch = 3; batch <= 4; batch++) {
+        struct tensor t = {.dtype = DTYPE_F32,
+                           .rank = 4,
+                           .dims = {batch, 3, 4, 4},
+                           .data = x,
+                           .size = (size_t)batch * IN_SIZE * sizeof *x};
+        if (session_set_input(s, 0, &t, &err) == STATUS_OK && session_run(s, &err) == STATUS_OK)
+            CHECK(session_output(s, 0)->size == 0 || session_output(s, 0)->data);
+    }
+    session_free(s);
+}
+
+/* Whatever happens, it happens within the memory: the sanitizer watches. */
+TEST(depth_survives_plans_that_lie_about_a_value) {
+    static const int64_t dims[] = {DIM_EXPR, 0, 1, 2, 3, 4, 48, 1 << 20};
+    for (int v = 0; v < N_DEPTH_VALUES; v++)
+        for (int what = 0; what < 4 * (int)ARRAY_LEN(dims) + PLAN_KIND_END * N_DEPTH_VALUES;
+             what++) {
+            const struct plan_value kept = values[v];
+            if (what < 4 * (int)ARRAY_LEN(dims)) {
+                values[v].dims[what % 4] = dims[what / 4];
+            } else {
+                values[v].kind = (uint8_t)((what - 4 * (int)ARRAY_LEN(dims)) % PLAN_KIND_END);
+                values[v].of = (uint32_t)((what - 4 * (int)ARRAY_LEN(dims)) / PLAN_KIND_END);
+            }
+            size_t size;
+            void *bytes = depth_fixture_bytes(&size);
+            if (bytes)
+                try_plan(bytes, size);
+            free(bytes);
+            values[v] = kept;
+        }
+}

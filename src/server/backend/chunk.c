@@ -17,16 +17,16 @@ static bool is_known(const struct chunk_policy *p, int i) {
 }
 
 int64_t chunk_choose(struct chunk_policy *p, int64_t n) {
-    int whole = size_class(n), choice = 0;
-    if (++p->n_batches % CHUNK_RETRY_EVERY == 0 || !is_known(p, whole))
+    int whole = size_class(n), least_size = size_class(2 * p->size_min - 1), choice = least_size;
+    if (++p->n_batches % CHUNK_RETRY_EVERY == 0 || !is_known(p, whole) || whole <= least_size)
         return n;
     double least = p->costs[whole].element_ns;
-    for (int i = 0; i < whole; i++)
+    for (int i = least_size; i < whole; i++)
         if (is_known(p, i) && p->costs[i].element_ns < least)
             least = p->costs[i].element_ns;
     while (!is_known(p, choice) || p->costs[choice].element_ns > MAY_COST * least)
         choice++;
-    if (choice > 0 && !is_known(p, choice - 1))
+    if (choice > least_size && !is_known(p, choice - 1))
         choice--;
     return choice == whole ? n : (int64_t)1 << choice;
 }

@@ -25,6 +25,7 @@ struct chunk_policy {
         uint64_t n_runs;
     } costs[CHUNK_SIZES]; /* runs of 2^i up to 2^(i+1) - 1 elements */
     uint64_t n_batches;
+    int64_t size_min; /* of a piece, where the batch has as many: one element a thread; 0: 1 */
 };
 
 /* The most elements that a run of a batch of `n` should have. */

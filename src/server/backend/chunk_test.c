@@ -52,6 +52,17 @@ TEST(chunk_runs_the_smallest_pieces_that_cost_no_more) {
     CHECK_EQ(chunk_choose(&p, 16), 4);
 }
 
+TEST(chunk_leaves_each_thread_an_element) {
+    struct chunk_policy p = {.size_min = 3};
+    note(&p, 16, 100);
+    note(&p, 8, 100);
+    note(&p, 1, 50);
+    CHECK_EQ(chunk_choose(&p, 16), 4);
+    note(&p, 4, 100);
+    CHECK_EQ(chunk_choose(&p, 16), 4);
+    CHECK_EQ(chunk_choose(&p, 5), 5);
+}
+
 TEST(chunk_goes_down_by_halves_while_that_helps) {
     struct chunk_policy p = {0};
     note(&p, 16, 160);

@@ -375,7 +375,7 @@ static void consider_team(struct backend_instance *i, int64_t run_ns) {
     session_free(i->session);
     i->session = team;
     i->n_threads = i->model->n_threads;
-    i->chunks = (struct chunk_policy){0}; /* costs were those of one thread */
+    i->chunks = (struct chunk_policy){.size_min = i->n_threads}; /* costs were those of one */
 }
 
 /* Runs some requests of the batch `whole` and answers them. */
