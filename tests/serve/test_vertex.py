@@ -1,4 +1,5 @@
 """Vertex AI's container contract: AIP_* in the environment, instances in, predictions out."""
+import base64
 import gzip
 import json
 import shutil
@@ -6,7 +7,7 @@ import struct
 
 import pytest
 import twins
-from onnx_writer import FLOAT, INT32
+from onnx_writer import FLOAT, INT32, STRING
 
 ROUTES = {"AIP_HTTP_PORT": "0", "AIP_HEALTH_ROUTE": "/healthy", "AIP_PREDICT_ROUTE": "/predict"}
 
@@ -69,6 +70,16 @@ def test_a_model_with_a_fixed_first_dimension_takes_instances_one_by_one(contain
     for n in (1, 2, 5):
         instances = [[i, 1, 2] for i in range(n)]
         assert predict(server, {"instances": instances}) == (200, {"predictions": instances})
+
+
+def test_texts_come_stacked_by_name_or_as_base64(container):
+    server = container(twins.identity([("x", "y", STRING, ["batch", 2])]))
+    wanted = (200, {"predictions": [["a", "b"], ["c", "\u00e9"]]})
+    assert predict(server, {"instances": [["a", "b"], ["c", "\u00e9"]]}) == wanted
+    assert predict(server, {"instances": [{"x": ["a", "b"]}, {"x": ["c", "\u00e9"]}]}) == wanted
+    raw = {"b64": base64.b64encode(b"\x00\xff").decode()}
+    assert predict(server, {"instances": [[raw, "b"]]}) == (200, {"predictions": [[raw, "b"]]})
+    assert predict(server, {"instances": [{"x": [raw, "b"]}]}) == (200, {"predictions": [[raw, "b"]]})
 
 
 def test_a_packed_body_may_hold_instances(container):

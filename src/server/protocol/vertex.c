@@ -156,6 +156,16 @@ static status read_objects(struct infer_call *c, struct json_reader *r, struct e
     return STATUS_OK;
 }
 
+/* The reader stands before an object: is it one by input name, and not {"b64": ...}? */
+static bool is_by_name(const struct json_reader *r, const struct model_spec *m) {
+    struct json_reader ahead = *r;
+    struct json_string key;
+    if (m->inputs[0].dtype != DTYPE_BYTES)
+        return true;
+    return json_enter_object(&ahead) && json_next_member(&ahead, &key) &&
+           json_string_is(key, m->inputs[0].name);
+}
+
 /* The reader stands before the value of "instances". */
 static status read_instances(struct infer_call *c, struct json_reader *r, struct error *err) {
     const struct model_spec *m = &c->version->spec;
@@ -167,7 +177,7 @@ static status read_instances(struct infer_call *c, struct json_reader *r, struct
         return error_set(err, STATUS_INVALID_ARGUMENT,
                          "\"instances\" must have at least one element");
     bool is_object = json_peek(&ahead) == JSON_OBJECT;
-    if (m->n_inputs == 1 && (!is_object || m->inputs[0].dtype == DTYPE_BYTES))
+    if (m->n_inputs == 1 && !(is_object && is_by_name(&ahead, m)))
         return read_stacked(c, r, err);
     return read_objects(c, r, err);
 }
