@@ -343,15 +343,17 @@ TEST(api_says_which_artifacts_it_takes) {
     fixture_done(&f);
 }
 
-TEST(api_takes_a_bucketless_uri_as_a_local_path) {
+TEST(api_takes_a_bucketless_uri_and_a_local_host_as_a_local_path) {
+    static const char *const schemes[] = {"gs://", "file://localhost"};
     struct fixture f;
     fixture_init(&f);
-    call(&f, "POST", P "/models:upload",
-         format(&f,
-                "{\"model\":{\"displayName\":\"m\",\"artifactUri\":\"gs://%s/model\","
-                "\"containerSpec\":{\"imageUri\":\"culmen\"}}}",
-                f.folder),
-         200);
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
+        call(&f, "POST", P "/models:upload",
+             format(&f,
+                    "{\"model\":{\"displayName\":\"m\",\"artifactUri\":\"%s%s/model\","
+                    "\"containerSpec\":{\"imageUri\":\"culmen\"}}}",
+                    schemes[i], f.folder),
+             200);
     fixture_done(&f);
 }
 
@@ -486,6 +488,8 @@ TEST(api_cancels_a_deployment_that_is_not_done) {
     CHECK(json_get(f.json, "deployedModels") == NULL);
     call(&f, "GET", format(&f, "/v1/%s?allDeploymentStates=true", e), "", 200);
     CHECK_EQ(json_get(f.json, "deployedModels")->n, 1);
+    call(&f, "GET", format(&f, "/v1/%s/operations?filter=done%%3Dfalse", e), "", 200);
+    CHECK_EQ(json_get(f.json, "operations")->n, 1);
     call(&f, "POST", format(&f, "/v1/%s:cancel", operation), "{}", 200);
     call(&f, "GET", format(&f, "/v1/%s?allDeploymentStates=true", e), "", 200);
     CHECK(json_get(f.json, "deployedModels") == NULL);
@@ -494,6 +498,10 @@ TEST(api_cancels_a_deployment_that_is_not_done) {
     CHECK_STR(text_of(&f, json_get(f.json, "metadata"), "deploymentStage"), "FAILED_TO_DEPLOY");
     call(&f, "GET", format(&f, "/v1/%s/operations", e), "", 200);
     CHECK_EQ(json_get(f.json, "operations")->n, 2);
+    call(&f, "GET", format(&f, "/v1/%s/operations?filter=done%%3Dtrue", e), "", 200);
+    CHECK_EQ(json_get(f.json, "operations")->n, 2);
+    call(&f, "GET", format(&f, "/v1/%s/operations?filter=done%%3Dfalse", e), "", 200);
+    CHECK(json_get(f.json, "operations") == NULL);
     call(&f, "DELETE", format(&f, "/v1/%s", operation), "", 200);
     call(&f, "DELETE", format(&f, "/v1/%s", e), "", 200);
     call(&f, "DELETE", format(&f, "/v1/%s", m), "", 200);

@@ -100,6 +100,12 @@ static status filter_read(struct filter *f, struct arena *a, str text, struct er
     return STATUS_OK;
 }
 
+/* done=true, done=false: what is false is not written down. */
+static bool is_truth(const struct json_value *v, str wanted) {
+    bool is_true = v && v->type == JSON_BOOL && v->boolean;
+    return (!v || v->type == JSON_BOOL) && str_eq_c(wanted, is_true ? "true" : "false");
+}
+
 static bool term_matches(const struct filter_term *t, const struct list_item *item,
                          const char *id_field) {
     const struct json_value *v = json_get_str(item->resource, t->path[0]);
@@ -115,9 +121,9 @@ static bool term_matches(const struct filter_term *t, const struct list_item *it
         return json_get_str(v, t->value) != NULL; /* labels:key */
     if (t->op == FILTER_HAS && str_eq(t->value, STR("*")))
         return v != NULL;
-    bool is_equal = json_to_str(v, &text)                     ? str_eq(text, t->value)
-                    : v && v->type == JSON_BOOL && v->boolean ? str_eq(t->value, STR("true"))
-                                                              : false;
+    bool is_equal = json_to_str(v, &text) ? str_eq(text, t->value)
+                    : t->path[1].p        ? false
+                                          : is_truth(v, t->value);
     return t->op == FILTER_UNEQUAL ? !is_equal : is_equal;
 }
 

@@ -123,7 +123,8 @@ static void rig_close(struct rig *r) {
 static int call(const struct rig *r, const char *target, str body, struct http_reply *reply) {
     struct http_header headers[] = {{STR("Content-Type"), STR("application/x-test")},
                                     {STR("Authorization"), STR("Bearer secret")},
-                                    {STR("Connection"), STR("keep-alive, X-Hop")},
+                                    {STR("Connection"), STR("keep-alive, X-Other")},
+                                    {STR("Connection"), STR("X-Hop")},
                                     {STR("X-Hop"), STR("1")}};
     struct error err = {0};
     *reply = (struct http_reply){0};
@@ -131,7 +132,7 @@ static int call(const struct rig *r, const char *target, str body, struct http_r
                   &(struct http_request){.method = STR("POST"),
                                          .target = str_from_c(target),
                                          .headers = headers,
-                                         .n_headers = 4,
+                                         .n_headers = ARRAY_LEN(headers),
                                          .body = body},
                   &err) != STATUS_OK)
         test_fail(__FILE__, __LINE__, "%s", err.text);
