@@ -192,6 +192,7 @@ static status run_passes(struct compiled *c, struct error *err) {
     const struct compile_options *o = c->options;
     const struct passes_options options = {
         .bf16 = o->precision == PRECISION_BF16,
+        .bf16_weights_only = o->isa < ISA_AVX512_BF16,
         .disable = o->disabled_passes,
         .n_disable = o->n_disabled_passes,
         .print_after = prints_import(o) ? NULL : o->print_after,

@@ -5,7 +5,7 @@
  * (an int, enum dtype; default F32).
  *
  * Linear      x [..., K], w [K, N] constant, bias [N]?, residual [..., N]?       -> y [..., N]
- *             y = x w + bias, then the tail. w has x's dtype.
+ *             y = x w + bias, then the tail. w has x's dtype, or BF16 beside an F32 x.
  * Conv2d      x [B, H, W, C], w [M, KH, KW, C/group] constant, bias [M]?, residual [B, OH, OW, M]?
  *             attributes strides, pads [top, left, bottom, right], dilations (2 ints), group; tail.
  *             A 1-d convolution has H = KH = 1. Depthwise is group = C.

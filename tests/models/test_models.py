@@ -185,6 +185,13 @@ def test_every_instruction_set_gives_the_same_answer(run, model, isa):
     check(run, model("efficientnet-lite0/model.onnx"), {"image": espresso.load(model("images/coffee.png"))}, isa)
 
 
+@pytest.mark.parametrize("isa", ["generic", "avx2", "avx512"])
+def test_bf16_weights_are_all_that_is_narrow_without_a_bf16_unit(run, model, isa):
+    feed = sentences.tensors(model("minilm/vocab.txt"), sentences.SENTENCES)
+    wanted = oracle(model("minilm/model.onnx"), feed)["sentence_embedding"]
+    assert cosine(run(model("minilm/model.onnx"), feed, "bf16", isa)["sentence_embedding"], wanted) >= 0.99998
+
+
 def test_two_threads_give_the_answer_of_one(run, model):
     feed = sentences.tensors(model("minilm/vocab.txt"), sentences.SENTENCES)
     one, two = (run(model("minilm/model.onnx"), feed, threads=n) for n in (1, 2))

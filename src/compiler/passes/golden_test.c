@@ -92,7 +92,10 @@ static void compare(const struct golden *c, str got) {
 static status transform(const struct golden *c, struct arena *a, struct buffer *out,
                         struct error *err) {
     const char *disable[PASSES_MAX];
-    struct passes_options o = {.bf16 = names_pass(c->run, "precision_bf16"), .disable = disable};
+    bool weights_only = names_pass(c->run, "precision_weights");
+    struct passes_options o = {.bf16 = weights_only || names_pass(c->run, "precision_bf16"),
+                               .bf16_weights_only = weights_only,
+                               .disable = disable};
     struct graph *g;
     o.n_disable = others(c->run, disable);
     TRY(graph_parse(&g, a, c->before, err));

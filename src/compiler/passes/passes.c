@@ -7,7 +7,7 @@
 #include "compiler/passes/layout.h"
 #include "compiler/passes/precision.h"
 
-typedef enum pass_when { PASS_ALWAYS, PASS_BF16 } pass_when;
+typedef enum pass_when { PASS_ALWAYS, PASS_BF16, PASS_BF16_WEIGHTS } pass_when;
 
 static const struct {
     const char *name;
@@ -42,8 +42,8 @@ static bool is_disabled(const struct passes_options *o, const char *name) {
     return false;
 }
 
-static bool is_for(pass_when when, bool bf16) {
-    return when == PASS_ALWAYS || bf16;
+static bool is_for(pass_when when, const struct passes_options *o) {
+    return when == PASS_ALWAYS || (o->bf16 && (when == PASS_BF16_WEIGHTS) == o->bf16_weights_only);
 }
 
 static status print_graph(const struct graph *g, FILE *to, struct error *err) {
@@ -73,7 +73,7 @@ status passes_run(struct graph *g, const struct passes_options *o, struct error 
     if (o->print_after)
         TRY(check_name(o->print_after, err));
     for (size_t i = 0; i < ARRAY_LEN(passes); i++) {
-        if (is_disabled(o, passes[i].name) || !is_for(passes[i].when, o->bf16))
+        if (is_disabled(o, passes[i].name) || !is_for(passes[i].when, o))
             continue;
         TRY(run_pass(i, g, o, err));
     }

@@ -16,6 +16,7 @@ typedef status (*pass_fn)(struct graph *g, struct error *err);
 
 struct passes_options {
     bool bf16;                  /* --precision=bf16 */
+    bool bf16_weights_only;     /* the target cannot multiply bf16 */
     const char *const *disable; /* [n_disable] names of passes to leave out */
     size_t n_disable;
     const char *print_after; /* print the graph to `print_to` after this pass; NULL: never */

@@ -320,3 +320,17 @@ status pass_precision_bf16(struct graph *g, struct error *err) {
     }
     return STATUS_OK;
 }
+
+status pass_precision_weights(struct graph *g, struct error *err) {
+    struct narrowing p = {.graph = g};
+    grow(&p);
+    for (uint32_t i = 0; i < g->n_values; i++)
+        p.wishes[i].wide = g->values[i]->n_output_uses > 0;
+    collect_wishes(&p);
+    GRAPH_NODES(n, g) {
+        bool is_wide = n->op == OP_Linear || (n->op == OP_Conv2d && !is_depthwise(n));
+        if (is_wide && value_is_constant(n->in[1]) && !stays_wide(&p, n))
+            TRY(narrow_operand(&p, n, 1, err));
+    }
+    return STATUS_OK;
+}

@@ -15,4 +15,8 @@
 /* Runs after fusion, on the operators of ops/fused.h. */
 NODISCARD status pass_precision_bf16(struct graph *g, struct error *err);
 
+/* The same where the target cannot multiply BF16: only weights are narrowed, and widened a panel at a
+ * time when they are used. Activations stay F32, so the answer is closer to F32's. */
+NODISCARD status pass_precision_weights(struct graph *g, struct error *err);
+
 #endif

@@ -25,10 +25,6 @@ struct conv {
     size_t taps;          /* bytes of the offsets */
 };
 
-static const struct tile_kind *conv_kind(const struct tensor *x) {
-    return x->dtype == DTYPE_BF16 ? &LEVEL(tile_bf16) : &LEVEL(tile_f32);
-}
-
 static bool conv_is_depthwise(const struct kernel_call *c) {
     int64_t group = attr_int(c->attrs, "group", 1);
     const int64_t *w = c->in[1]->dims;
@@ -38,7 +34,8 @@ static bool conv_is_depthwise(const struct kernel_call *c) {
 static bool conv_accepts(const struct kernel_call *c) {
     const struct tensor *x = c->in[0], *w = c->in[1];
     bool fits = x->dtype == DTYPE_BF16 || (x->dtype == DTYPE_F32 && LEVEL_TAKES_F32);
-    bool agrees = w->dtype == x->dtype || (conv_is_depthwise(c) && w->dtype == DTYPE_F32);
+    bool agrees = w->dtype == x->dtype || (x->dtype == DTYPE_F32 && w->dtype == DTYPE_BF16) ||
+                  (conv_is_depthwise(c) && w->dtype == DTYPE_F32);
     return fits && agrees && w->data && x->rank == 4 && w->rank == 4 && image_is_float(c->out[0]) &&
            image_window_is_plain(c->attrs);
 }
@@ -48,7 +45,7 @@ static struct conv conv_of(const struct kernel_call *c) {
     const struct tensor *x = c->in[0], *w = c->in[1];
     struct conv p = {
         .g = window_of(c, w->dims[1], w->dims[2]),
-        .kind = conv_kind(x),
+        .kind = gemm_kind(x, w),
         .group = attr_int(c->attrs, "group", 1),
         .k = w->dims[3],
     };
@@ -89,7 +86,7 @@ static void conv_pack(const struct kernel_call *c, size_t input, void *to) {
         return;
     }
     struct conv p = conv_of(c);
-    int64_t row = p.run * p.n_taps, size = p.kind->size;
+    int64_t row = p.run * p.n_taps, size = p.kind->w_size;
     for (int64_t i = 0; i < p.group; i++)
         for (int64_t n = 0; n < p.n; n += TILE_COLS) {
             int64_t cols = p.n - n < TILE_COLS ? p.n - n : TILE_COLS;
@@ -102,12 +99,17 @@ static void conv_pack(const struct kernel_call *c, size_t input, void *to) {
         }
 }
 
+/* Bytes of one thread's widened panel, the last part of scratch. */
+static size_t conv_room(const struct conv *p) {
+    return gemm_room_size(p->kind, p->padded_run * p->n_taps);
+}
+
 static size_t conv_scratch(const struct kernel_call *c, unsigned n_threads) {
     if (conv_is_depthwise(c))
         return depthwise_scratch(c, n_threads);
     struct conv p = conv_of(c);
     int64_t images = p.g.batch < n_threads ? 1 : n_threads;
-    return (p.taps + 63) / 64 * 64 + p.image * (size_t)images;
+    return (p.taps + 63) / 64 * 64 + p.image * (size_t)images + conv_room(&p) * n_threads;
 }
 
 /* The product for group `i` of one image, `x` [ph, pw, c]. */
@@ -157,11 +159,15 @@ static status conv_run(const struct kernel_call *c, const struct kernel_team *t,
         int64_t per_row = p.n_taps / g->kh;
         taps[i] = (i / per_row * g->dh * p.pw + i % per_row * g->dw) * g->c * g->size;
     }
+    int64_t images = g->batch < t->n_threads ? 1 : t->n_threads;
+    float *room = (float *)((char *)c->scratch + (p.taps + 63) / 64 * 64 +
+                            p.image * (size_t)images + conv_room(&p) * t->thread);
     t->barrier(t->barrier_arg);
     if (conv_is_pointwise(&p)) {
         for (int64_t i = 0; i < p.group; i++) {
             struct gemm m = conv_gemm(&p, c, c->in[0]->data, taps, 0, i);
             m.per_line = INT64_MAX;
+            m.room = room;
             LEVEL(gemm_share)(&m, g->batch * g->oh * g->ow, t);
         }
         return STATUS_OK;
@@ -184,6 +190,7 @@ static status conv_run(const struct kernel_call *c, const struct kernel_team *t,
         }
         for (int64_t i = 0; i < p.group; i++) {
             struct gemm m = conv_gemm(&p, c, x, taps, b, i);
+            m.room = room;
             if (alone)
                 LEVEL(gemm_run)(&m, 0, g->oh * g->ow, 0, p.n);
             else

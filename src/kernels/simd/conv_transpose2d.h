@@ -109,7 +109,7 @@ static void deconv_pack(const struct kernel_call *c, size_t input, void *to) {
     }
     struct deconv p = deconv_of(c);
     const struct window *g = &p.g;
-    int64_t k = w->dims[0], m = w->dims[3], size = p.kind->size, at = 0, offset;
+    int64_t k = w->dims[0], m = w->dims[3], size = p.kind->w_size, at = 0, offset;
     for (int64_t phase = 0; phase < g->sh * g->sw; phase++) {
         int64_t py = phase / g->sw, px = phase % g->sw;
         int64_t taps = deconv_taps(&p, py, px, NULL);

@@ -54,9 +54,10 @@ struct tile {
 /* The inner products of one element type: run[rows - 1][vecs - 1]. */
 struct tile_kind {
     void (*run[TILE_ROWS][TILE_VECS])(const struct tile *t);
-    int64_t size;  /* bytes an element of x and w */
-    int64_t group; /* neighbours along K that lie side by side in a panel */
-    bool narrows;  /* whether run can store bf16 */
+    int64_t size;   /* bytes an element of x */
+    int64_t w_size; /* of w; smaller: a panel is widened before its products (gemm.room) */
+    int64_t group;  /* neighbours along K that lie side by side in a panel */
+    bool narrows;   /* whether run can store bf16 */
 };
 
 /* The end of Linear, Conv2d, ConvTranspose2d: see ops/fused.h. */
@@ -81,12 +82,29 @@ struct gemm {
     const int64_t *taps; /* [n_taps] bytes */
     int64_t n_taps, k;
     const void *w;     /* packed: n_taps * k rows */
+    float *room;       /* [n_taps * k][TILE_COLS] where kind->w_size < kind->size */
     const float *bias; /* [n] or NULL */
     struct tail tail;
 };
 
 /* f32; and bf16, by VDPBF16PS or by widening. */
 extern const struct tile_kind LEVEL(tile_f32), LEVEL(tile_bf16);
+
+/* f32 times bf16 that are widened a panel at a time: for levels that cannot multiply bf16 this costs
+ * what f32 costs, with half the weights to read. */
+extern const struct tile_kind LEVEL(tile_wide);
+
+/* The kind for x and w of these dtypes: equal, or F32 and BF16. */
+static inline const struct tile_kind *gemm_kind(const struct tensor *x, const struct tensor *w) {
+    if (x->dtype == DTYPE_BF16)
+        return &LEVEL(tile_bf16);
+    return w->dtype == DTYPE_BF16 ? &LEVEL(tile_wide) : &LEVEL(tile_f32);
+}
+
+/* Bytes of one thread's gemm.room for `rows` along K, a multiple of 64. */
+static inline size_t gemm_room_size(const struct tile_kind *kind, int64_t rows) {
+    return kind->w_size < kind->size ? (size_t)rows * TILE_COLS * sizeof(float) : 0;
+}
 
 /* Rows [m0, m1) of columns [n0, n1); n0 is a multiple of TILE_COLS, n1 too or n. */
 void LEVEL(gemm_run)(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1);

@@ -192,7 +192,7 @@ static void gemm_panel(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
         .k_size = steps * kind->group * kind->size,
         .b = panel,
         .ahead = next ? next : panel,
-        .ahead_step = next ? (vecs * VL * kind->group * kind->size + blocks - 1) / blocks : 0,
+        .ahead_step = next ? (vecs * VL * kind->group * kind->w_size + blocks - 1) / blocks : 0,
         .bias = bias,
         .c = sums,
     };
@@ -232,10 +232,16 @@ static void gemm_empty(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0,
     }
 }
 
+static const char *gemm_widen(const char *panel, int64_t n, float *room) {
+    for (int64_t i = 0; i < n; i += VL)
+        vf_store(room + i, vf_load_bf16((const uint16_t *)(const void *)panel + i));
+    return (const char *)room;
+}
+
 void LEVEL(gemm_run)(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
     const struct tile_kind *kind = g->kind;
     int64_t rows = (g->k + kind->group - 1) / kind->group * kind->group * g->n_taps;
-    int64_t panel_size = rows * TILE_COLS * kind->size;
+    int64_t panel_size = rows * TILE_COLS * kind->w_size;
     if (!rows) {
         gemm_empty(g, m0, m1, n0, n1);
         return;
@@ -244,8 +250,10 @@ void LEVEL(gemm_run)(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, i
         int64_t end = m1 - m < GEMM_ROWS_MAX ? m1 : m + GEMM_ROWS_MAX;
         for (int64_t n = n0; n < n1; n += TILE_COLS) {
             const char *panel = (const char *)g->w + n / TILE_COLS * panel_size;
-            bool is_full = n + 2 * TILE_COLS <= n1;
-            gemm_panel(g, m, end, n, panel, is_full ? panel + panel_size : NULL);
+            const char *next = n + 2 * TILE_COLS <= n1 ? panel + panel_size : NULL;
+            if (kind->w_size < kind->size)
+                panel = gemm_widen(panel, rows * panel_width(n, g->n), g->room);
+            gemm_panel(g, m, end, n, panel, next);
         }
     }
 }
@@ -265,7 +273,7 @@ size_t LEVEL(gemm_packed_size)(const struct tile_kind *kind, int64_t k, int64_t 
     int64_t rows = (k + kind->group - 1) / kind->group * kind->group;
     int64_t last = n / TILE_COLS * TILE_COLS;
     int64_t cols = last + (last < n ? panel_width(last, n) : 0);
-    return (size_t)(rows * cols * kind->size);
+    return (size_t)(rows * cols * kind->w_size);
 }
 
 /* Element (i, j) of 32 bits at w + i + j * step_n goes to to[i * width + j]. */
@@ -312,7 +320,7 @@ static void pack_any(int64_t size, int64_t group, const char *w, int64_t k, int6
 
 void LEVEL(gemm_pack)(const struct tile_kind *kind, const void *w, int64_t k, int64_t n,
                       int64_t step_k, int64_t step_n, int64_t n0, int64_t n1, void *to) {
-    int64_t group = kind->group, rows = (k + group - 1) / group * group, size = kind->size;
+    int64_t group = kind->group, rows = (k + group - 1) / group * group, size = kind->w_size;
     /* Two neighbours along K in one 32-bit element. */
     bool is_paired = size == 2 && group == 2 && k % 2 == 0 && step_n % 2 == 0;
     for (int64_t p = n0; p < n1; p += TILE_COLS) {

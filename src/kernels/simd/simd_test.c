@@ -420,9 +420,9 @@ TEST(gather_takes_rows_and_counts_from_the_end) {
 
 /* Linear with every tail that the operands allow. */
 static void check_linear(int64_t m, int64_t n, int64_t k, int variant) {
-    dtype t = types[variant & 1];
+    dtype t = types[variant & 1], w = variant % 7 == 0 ? DTYPE_BF16 : t;
     struct check c = {.op = OP_Linear,
-                      .in = {tensor_of(t, DIMS(m, k)), tensor_of(t, DIMS(k, n)), TENSOR(F32, n),
+                      .in = {tensor_of(t, DIMS(m, k)), tensor_of(w, DIMS(k, n)), TENSOR(F32, n),
                              tensor_of(types[variant >> 1 & 1], DIMS(m, n))},
                       .n_in = 4,
                       .constants = 2,
@@ -652,10 +652,13 @@ static void window_attrs(struct check *c, const struct conv_case *v, int64_t (*p
 static void check_conv(const struct conv_case *v, int variant) {
     int64_t oh = conv_out(v->h, v->kh, v->sh, v->dh, v->pads[0] + v->pads[2]);
     int64_t ow = conv_out(v->w, v->kw, v->sw, v->dw, v->pads[1] + v->pads[3]), pairs[3][2];
-    dtype t = types[variant & 1], out = types[variant >> 1 & 1];
+    dtype t = types[variant & 1], out = types[variant >> 1 & 1], w = t;
+    if (variant % 6 >
+        2) /* bf16 weights for f32, and f32 ones for a depthwise convolution of bf16 */
+        w = t == DTYPE_F32 ? DTYPE_BF16 : v->group == v->c && v->m == v->c ? DTYPE_F32 : t;
     struct check c = {.op = OP_Conv2d,
                       .in = {tensor_of(t, DIMS(v->b, v->h, v->w, v->c)),
-                             tensor_of(t, DIMS(v->m, v->kh, v->kw, v->c / v->group)),
+                             tensor_of(w, DIMS(v->m, v->kh, v->kw, v->c / v->group)),
                              TENSOR(F32, v->m), tensor_of(t, DIMS(v->b, oh, ow, v->m))},
                       .n_in = 2 + (size_t)variant % 3,
                       .constants = 2,

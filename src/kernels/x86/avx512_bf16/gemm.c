@@ -9,6 +9,8 @@ TILES_ASM(f32, "vfmadd231ps")
 TILES_ASM(bf16, "vdpbf16ps")
 
 const struct tile_kind LEVEL(tile_f32) = {
-    .run = TILE_TABLE(f32), .size = 4, .group = 1, .narrows = true};
+    .run = TILE_TABLE(f32), .size = 4, .w_size = 4, .group = 1, .narrows = true};
 const struct tile_kind LEVEL(tile_bf16) = {
-    .run = TILE_TABLE(bf16), .size = 2, .group = 2, .narrows = true};
+    .run = TILE_TABLE(bf16), .size = 2, .w_size = 2, .group = 2, .narrows = true};
+const struct tile_kind LEVEL(tile_wide) = {
+    .run = TILE_TABLE(f32), .size = 4, .w_size = 2, .group = 1, .narrows = true};
