@@ -23,6 +23,12 @@ static int64_t fake_now(const struct clock *c) {
     return ((const struct fake_clock *)c)->now_ns;
 }
 
+int64_t thread_cpu_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
 void fake_clock_init(struct fake_clock *c, int64_t now_ns) {
     *c = (struct fake_clock){.base = {.now_ns = fake_now}, .now_ns = now_ns};
 }

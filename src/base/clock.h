@@ -19,6 +19,9 @@ static inline int64_t clock_now(const struct clock *c) {
     return c->now_ns(c);
 }
 
+/* What the calling thread has computed so far, waiting not counted. A system call, unlike now. */
+int64_t thread_cpu_ns(void);
+
 /* For tests: stands still until it is advanced. */
 struct fake_clock {
     struct clock base;
