@@ -305,14 +305,15 @@ def test_dims_without_a_name_are_each_a_size_of_their_own(culmen, tmp_path):
     refused(wrong, "Add_1", "2 and 3")
 
 
-def test_a_rank_that_depends_on_sizes_is_refused_with_what_helps(culmen, tmp_path):
+def test_a_rank_that_depends_on_data_is_refused_with_the_node(culmen, tmp_path):
     m = Model("squeeze", opset=17)
-    m.input("x", FLOAT, ["a", "b", 4])
-    m.node("Relu", [m.node("Squeeze", ["x"])], "y")
-    m.output("y", FLOAT, ["b", 4])
+    m.input("x", FLOAT, [4])
+    m.input("dims", INT64, [2])
+    m.node("Neg", [m.node("Squeeze", [m.node("Reshape", ["x", "dims"])])], "y")
+    m.output("y", FLOAT, ["n"])
     (tmp_path / "m.onnx").write_bytes(m.bytes())
-    refused(culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", check=False), "Squeeze_1", "--shape")
-    culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", "--shape=x:1x5x4")
+    done = culmen("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.plan", check=False)
+    refused(done, "Squeeze_2", "not known before the model runs")
 
 
 HOSTILE_NAME = b"\x1b[3\xff\n\x07\xe2\x82"
