@@ -604,7 +604,8 @@ static void check_elementwise(int op, int64_t act, int variant) {
                       .n_in = 3,
                       .out = {tensor_of(DTYPE_F32, 4, y), tensor_of(DTYPE_BF16, 4, y)},
                       .n_out = 2,
-                      .tolerance = 1e-6};
+                      /* of one element, a sum that nearly cancels has no range */
+                      .tolerance = variant % 6 == 4 ? 1e-5 : 1e-6};
     if (op == EW_SQRT || op == EW_LOG || op == EW_POW || op == EW_RECIPROCAL || op == EW_DIV)
         for (size_t i = 0; i < 3; i++) /* 1.5 .. 3.5 */
             for (int64_t j = 0; j < tensor_n_elements(&c.in[i]); j++) {
