@@ -5,9 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from program import CULMEN, ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-CULMEN = pathlib.Path(os.environ.get("CULMEN", ROOT / "build/release/culmen"))
 MODELS = pathlib.Path(os.environ.get("CULMEN_MODELS", ROOT / "build/models"))
 
 sys.path.insert(0, str(ROOT / "tools/models"))

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from conftest import CULMEN
+from program import CULMEN
 from onnx_writer import FLOAT, INT64, STRING, Model, _bytes, _number
 
 CASES = 500

@@ -222,7 +222,7 @@ def test_compiling_takes_little_more_memory_than_the_plan(model, tmp_path):
     import subprocess
     import sys
 
-    from conftest import CULMEN
+    from program import CULMEN
 
     for precision in ("fp32", "bf16"):
         plan = tmp_path / f"{precision}.plan"

@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import CULMEN
+from program import CULMEN
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import twins
-from conftest import CULMEN
+from program import CULMEN
 from onnx_writer import FLOAT, Model
 
 

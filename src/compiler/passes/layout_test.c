@@ -135,7 +135,8 @@ TEST(precision_keeps_the_residual_stream_wide) {
                                      "%r: f32[4,16] = Linear(%h, %w, _, %x)\n"
                                      "%m: f32[4,16] = Norm(%r, %s, %s, _) {kind=\"layer\"}\n"
                                      "%y: f32[4,16] = Linear(%m, %w, _, %m)\n"
-                                     "output \"y\" = %y\n");
+                                     "%z: f32[4,16] = Norm(%y, %s, %s, _) {kind=\"layer\"}\n"
+                                     "output \"z\" = %z\n");
     CHECK_EQ(pass_precision_bf16(g, &err), STATUS_OK);
     CHECK_EQ(graph_verify(g, true, &err), STATUS_OK);
     const struct node *norm = g->first, *h = norm->next, *r = h->next, *m = r->next, *y = m->next;
