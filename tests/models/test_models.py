@@ -43,7 +43,10 @@ def run(culmen, tmp_path):
         for i, (name, array) in enumerate(feed.items()):
             np.save(tmp_path / f"in{i}.npy", array)
             arguments.append(f"--input={name}={tmp_path}/in{i}.npy")
-        culmen("run", plan, *arguments, f"--output-dir={out}", f"--threads={threads}")
+        done = culmen("run", plan, *arguments, f"--output-dir={out}", f"--threads={threads}", check=False)
+        if isa and "the plan needs a CPU with" in done.stderr:
+            pytest.skip(f"{isa} is above what this machine, or CULMEN_ISA, has")
+        assert done.returncode == 0, done.stderr
         return {f.stem: np.load(f) for f in out.glob("*.npy")}
 
     return go
