@@ -30,33 +30,38 @@ static uint32_t first_symbol(const struct plan *p, uint32_t v) {
 
 /* Operators that compute each element of the first dim from the same element of the operands that
  * are not constants. */
-static bool keeps_elements_apart(const struct plan *p, const struct plan_step *s) {
-    static const char *const names[] = {"Conv2d",   "ConvTranspose2d", "Pool2d",
-                                        "Resize2d", "Linear",          "Norm"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (str_eq_c(s->op, names[i]))
-            return true;
-    if (str_eq_c(s->op, "Transpose")) {
-        size_t n;
-        const int64_t *perm = attr_ints(&s->attrs, "perm", &n);
+static bool keeps_elements_apart(const struct plan *p, const struct plan_step *s, op_id op) {
+    size_t n, rank = p->values[s->out[0]].rank;
+    const int64_t *perm;
+    switch (op) {
+    case OP_Conv2d:
+    case OP_ConvTranspose2d:
+    case OP_Pool2d:
+    case OP_Resize2d:
+    case OP_Linear:
+    case OP_Norm:
+        return true;
+    case OP_Transpose:
+        perm = attr_ints(&s->attrs, "perm", &n);
         return n > 0 && perm[0] == 0;
-    }
-    if (!str_eq_c(s->op, "Elementwise"))
+    case OP_Elementwise:
+        for (uint32_t k = 0; k < s->n_in; k++) {
+            const struct plan_value *in = s->in[k] == PLAN_NONE ? NULL : &p->values[s->in[k]];
+            if (in && is_constant(p, s->in[k]) && in->rank == rank && in->dims[0] != 1)
+                return false;
+        }
+        return true;
+    default:
         return false;
-    size_t rank = p->values[s->out[0]].rank;
-    for (uint32_t k = 0; k < s->n_in; k++) {
-        const struct plan_value *in = s->in[k] == PLAN_NONE ? NULL : &p->values[s->in[k]];
-        if (in && is_constant(p, s->in[k]) && in->rank == rank && in->dims[0] != 1)
-            return false;
     }
-    return true;
 }
 
 /* May step i be run for a part of the elements of `symbol`? */
 static bool is_sliceable(const struct engine *e, uint32_t i, uint32_t symbol) {
     const struct plan *p = &e->plan;
     const struct plan_step *s = &p->steps[i];
-    if (symbol == PLAN_NONE || e->steps[i].is_dynamic || !keeps_elements_apart(p, s))
+    if (symbol == PLAN_NONE || e->steps[i].is_dynamic ||
+        !keeps_elements_apart(p, s, e->steps[i].id))
         return false;
     size_t rank = p->values[s->out[0]].rank;
     for (uint32_t k = 0; k < s->n_in + s->n_out; k++) {
