@@ -308,12 +308,17 @@ static status narrow_result(struct narrowing *p, struct node *n, struct error *e
     return STATUS_OK;
 }
 
-status pass_precision_bf16(struct graph *g, struct error *err) {
+static struct narrowing narrowing_of(struct graph *g) {
     struct narrowing p = {.graph = g};
     grow(&p);
     for (uint32_t i = 0; i < g->n_values; i++)
         p.wishes[i].wide = g->values[i]->n_output_uses > 0;
     collect_wishes(&p);
+    return p;
+}
+
+status pass_precision_bf16(struct graph *g, struct error *err) {
+    struct narrowing p = narrowing_of(g);
     GRAPH_NODES(n, g) {
         TRY(narrow_operands(&p, n, err));
         TRY(narrow_result(&p, n, err));
@@ -322,11 +327,7 @@ status pass_precision_bf16(struct graph *g, struct error *err) {
 }
 
 status pass_precision_weights(struct graph *g, struct error *err) {
-    struct narrowing p = {.graph = g};
-    grow(&p);
-    for (uint32_t i = 0; i < g->n_values; i++)
-        p.wishes[i].wide = g->values[i]->n_output_uses > 0;
-    collect_wishes(&p);
+    struct narrowing p = narrowing_of(g);
     GRAPH_NODES(n, g) {
         bool is_wide = n->op == OP_Linear || (n->op == OP_Conv2d && !is_depthwise(n));
         if (is_wide && value_is_constant(n->in[1]) && !stays_wide(&p, n))
