@@ -212,3 +212,10 @@ TEST(isa_names_parse) {
     CHECK_EQ(isa_parse(&level, STR("avx1024"), &err), STATUS_INVALID_ARGUMENT);
     CHECK(isa_host() < ISA_COUNT);
 }
+
+TEST(str_puts_texts_and_numbers) {
+    char text[STR_U64_SIZE + 8];
+    char *end = str_put_u64(str_put(text, STR("n=")), UINT64_MAX);
+    CHECK(str_eq_c((str){.p = text, .n = (size_t)(end - text)}, "n=18446744073709551615"));
+    CHECK_EQ(str_put_u64(text, 0) - text, 1);
+}

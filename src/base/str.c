@@ -158,3 +158,19 @@ str str_format(struct arena *a, const char *fmt, ...) {
     va_end(again);
     return (str){.p = p, .n = n < 0 ? 0 : (size_t)n};
 }
+
+char *str_put(char *to, str s) {
+    memcpy(to, s.p, s.n);
+    return to + s.n;
+}
+
+char *str_put_u64(char *to, uint64_t value) {
+    char digits[STR_U64_SIZE];
+    size_t n = 0;
+    do
+        digits[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n > 0)
+        *to++ = digits[--n];
+    return to;
+}

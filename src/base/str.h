@@ -47,11 +47,16 @@ bool str_next(str *s, char sep, str *head);
 bool str_to_int64(str s, int64_t *out);
 bool str_to_double(str s, double *out);
 
+/* Write at `to`, which has room, and return the end; no NUL. Safe between fork and exec. */
+enum { STR_U64_SIZE = 20 };
+char *str_put(char *to, str s);
+char *str_put_u64(char *to, uint64_t value);
+
 /* Makes n bytes fit for a terminal and for JSON, in place: control characters (escape sequences
  * of a hostile file's names) and what is no UTF-8 become '?', line ends and tabs a space. */
 void str_make_printable(char *p, size_t n);
 
-/* Bytes of the character that `s`, which is not empty, begins with; 0: it is not printable in that sense. */
+/* Bytes of the character that `s`, which is not empty, begins with; 0: not printable in that sense. */
 size_t str_printable_size(str s);
 
 /* A copy of `s` in `a` that is printable in that sense. */

@@ -454,7 +454,7 @@ void client_start(struct client_peer *p, struct client_call *call, const struct 
         struct error err;
         error_set(&err, STATUS_RESOURCE_EXHAUSTED, "%s: %d connections are in use", p->name,
                   CLIENT_CONNECTIONS_MAX);
-        client_release_segments(r->body, r->n_body);
+        segments_release(r->body, r->n_body);
         call->is_open = false;
         p->n_calls--;
         call->on_done(call, CALL_CONNECT_FAILED, &err);
@@ -479,7 +479,7 @@ size_t client_write(struct client_call *call, const struct segment *segments, si
                     bool is_last) {
     struct client_connection *c = call->connection;
     if (!c || !c->is_streaming) { /* the server has hung up or answered already */
-        client_release_segments(segments, n);
+        segments_release(segments, n);
         return 0;
     }
     client_push_body(c, segments, n);

@@ -62,6 +62,4 @@ void client_push_head(struct client_connection *c, const struct client_request *
 /* Queues pieces of the request's body, as a chunk where it is sent in chunks. */
 void client_push_body(struct client_connection *c, const struct segment *segments, size_t n);
 
-void client_release_segments(const struct segment *segments, size_t n);
-
 #endif

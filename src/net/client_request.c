@@ -7,23 +7,6 @@
 
 enum { HEAD_SIZE_FIRST = 1024 };
 
-static char *put(char *to, str s) {
-    memcpy(to, s.p, s.n);
-    return to + s.n;
-}
-
-static char *put_length(char *to, uint64_t value) {
-    char digits[20];
-    size_t n = 0;
-    to = put(to, STR("Content-Length: "));
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while (value /= 10);
-    while (n > 0)
-        *to++ = digits[--n];
-    return put(to, STR("\r\n"));
-}
-
 static bool has_body(const struct client_request *r) {
     return r->n_body > 0 || str_eq(r->method, STR("POST")) || str_eq(r->method, STR("PUT")) ||
            str_eq(r->method, STR("PATCH"));
@@ -47,25 +30,21 @@ void client_push_head(struct client_connection *c, const struct client_request *
         if (!c->head)
             abort();
     }
-    char *to = put(c->head, r->method);
-    to = put(put(put(to, STR(" ")), r->target), STR(" HTTP/1.1\r\nHost: "));
-    to = put(put(to, host), STR("\r\n"));
+    char *to = str_put(c->head, r->method);
+    to = str_put(str_put(str_put(to, STR(" ")), r->target), STR(" HTTP/1.1\r\nHost: "));
+    to = str_put(str_put(to, host), STR("\r\n"));
     for (size_t i = 0; i < r->n_headers; i++) {
-        to = put(put(to, r->headers[i].name), STR(": "));
-        to = put(put(to, r->headers[i].value), STR("\r\n"));
+        to = str_put(str_put(to, r->headers[i].name), STR(": "));
+        to = str_put(str_put(to, r->headers[i].value), STR("\r\n"));
     }
     if (r->is_streamed && r->content_length < 0)
-        to = put(to, STR("Transfer-Encoding: chunked\r\n"));
+        to = str_put(to, STR("Transfer-Encoding: chunked\r\n"));
     else if (r->is_streamed || has_body(r))
-        to = put_length(to, r->is_streamed ? (uint64_t)r->content_length : length);
-    to = put(to, STR("\r\n"));
+        to = str_put(str_put_u64(str_put(to, STR("Content-Length: ")),
+                                 r->is_streamed ? (uint64_t)r->content_length : length),
+                     STR("\r\n"));
+    to = str_put(to, STR("\r\n"));
     segment_queue_push(&c->out, (struct segment){.p = c->head, .n = (size_t)(to - c->head)});
-}
-
-void client_release_segments(const struct segment *segments, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (segments[i].life == SEGMENT_OWNED)
-            segments[i].release(segments[i].release_arg);
 }
 
 void client_push_body(struct client_connection *c, const struct segment *segments, size_t n) {
@@ -73,7 +52,7 @@ void client_push_body(struct client_connection *c, const struct segment *segment
     for (size_t i = 0; i < n; i++)
         size += segments[i].n;
     if (size == 0 || c->is_broken) {
-        client_release_segments(segments, n);
+        segments_release(segments, n);
         return;
     }
     if (c->sends_chunks) {

@@ -16,28 +16,12 @@ const struct net_address *exchange_peer(const struct exchange *x) {
 
 /* --- the response's head --- */
 
-static char *put(char *to, str s) {
-    memcpy(to, s.p, s.n);
-    return to + s.n;
-}
-
-static char *put_number(char *to, uint64_t value) {
-    char digits[20];
-    size_t n = 0;
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while (value /= 10);
-    while (n > 0)
-        *to++ = digits[--n];
-    return to;
-}
-
 static char *put_status_line(char *to, int code) {
     if (code == 200)
-        return put(to, STR("HTTP/1.1 200 OK\r\n"));
-    to = put_number(put(to, STR("HTTP/1.1 ")), (uint64_t)code);
+        return str_put(to, STR("HTTP/1.1 200 OK\r\n"));
+    to = str_put_u64(str_put(to, STR("HTTP/1.1 ")), (uint64_t)code);
     *to++ = ' ';
-    return put(put(to, str_from_c(http_reason(code))), STR("\r\n"));
+    return str_put(str_put(to, str_from_c(http_reason(code))), STR("\r\n"));
 }
 
 enum { HEAD_OVERHEAD = 256 }; /* status line and the connection's own headers */
@@ -48,21 +32,21 @@ static void push_head(struct connection *c, const struct response *r, int64_t co
         size += r->headers[i].name.n + r->headers[i].value.n + 4;
     char *head = arena_alloc(&c->x.arena, size, 1), *to = put_status_line(head, r->status);
     if (r->content_type.n)
-        to = put(put(put(to, STR("Content-Type: ")), r->content_type), STR("\r\n"));
+        to = str_put(str_put(str_put(to, STR("Content-Type: ")), r->content_type), STR("\r\n"));
     for (size_t i = 0; i < r->n_headers; i++) {
-        to = put(put(to, r->headers[i].name), STR(": "));
-        to = put(put(to, r->headers[i].value), STR("\r\n"));
+        to = str_put(str_put(to, r->headers[i].name), STR(": "));
+        to = str_put(str_put(to, r->headers[i].value), STR("\r\n"));
     }
     if (content_length >= 0)
-        to = put(put_number(put(to, STR("Content-Length: ")), (uint64_t)content_length),
-                 STR("\r\n"));
+        to = str_put(str_put_u64(str_put(to, STR("Content-Length: ")), (uint64_t)content_length),
+                     STR("\r\n"));
     else if (c->sends_chunks)
-        to = put(to, STR("Transfer-Encoding: chunked\r\n"));
+        to = str_put(to, STR("Transfer-Encoding: chunked\r\n"));
     if (!c->keep_alive)
-        to = put(to, STR("Connection: close\r\n"));
+        to = str_put(to, STR("Connection: close\r\n"));
     else if (c->x.version_minor == 0)
-        to = put(to, STR("Connection: keep-alive\r\n"));
-    to = put(to, STR("\r\n"));
+        to = str_put(to, STR("Connection: keep-alive\r\n"));
+    to = str_put(to, STR("\r\n"));
     connection_push(c, (struct segment){.p = head, .n = (size_t)(to - head)});
 }
 
@@ -73,12 +57,6 @@ static void settle_keep_alive(struct connection *c, const struct response *r) {
     if (r->close || c->home->is_draining || c->hung_up || c->saw_end ||
         (body_is_open && (c->expects_continue || too_much)))
         c->keep_alive = false;
-}
-
-static void release_segments(const struct segment *segments, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (segments[i].life == SEGMENT_OWNED)
-            segments[i].release(segments[i].release_arg);
 }
 
 static void begin_response(struct connection *c, const struct response *r) {
@@ -107,11 +85,11 @@ void exchange_respond(struct exchange *x, const struct response *r) {
     x->bytes_out = (uint64_t)size;
     c->sends_chunks = false;
     if (c->is_broken) {
-        release_segments(r->body, r->n_body);
+        segments_release(r->body, r->n_body);
     } else {
         push_head(c, r, r->status == 204 ? -1 : size);
         if (c->hides_body)
-            release_segments(r->body, r->n_body);
+            segments_release(r->body, r->n_body);
         else
             for (size_t i = 0; i < r->n_body; i++)
                 connection_push(c, r->body[i]);
@@ -140,7 +118,7 @@ size_t exchange_write(struct exchange *x, const struct segment *segments, size_t
         size += segments[i].n;
     x->bytes_out += size;
     if (size == 0 || c->is_broken || c->hides_body) {
-        release_segments(segments, n);
+        segments_release(segments, n);
     } else {
         int line_size = snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)size);
         if (c->sends_chunks)

@@ -10,10 +10,15 @@
 
 enum { IOV_PER_WRITE = 64, QUEUE_FIRST_CAPACITY = 8 };
 
+void segments_release(const struct segment *segments, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (segments[i].life == SEGMENT_OWNED)
+            segments[i].release(segments[i].release_arg);
+}
+
 void segment_queue_push(struct segment_queue *q, struct segment s) {
     if (s.n == 0) {
-        if (s.life == SEGMENT_OWNED)
-            s.release(s.release_arg);
+        segments_release(&s, 1);
         return;
     }
     if (q->head + q->n == q->capacity) {
@@ -39,8 +44,7 @@ static void pop(struct segment_queue *q) {
     struct segment s = q->items[q->head++];
     if (--q->n == 0)
         q->head = 0;
-    if (s.life == SEGMENT_OWNED)
-        s.release(s.release_arg);
+    segments_release(&s, 1);
 }
 
 static void advance(struct segment_queue *q, size_t n) {

@@ -26,6 +26,11 @@ struct segment {
 };
 
 #define SEGMENT_STR(s) ((struct segment){.p = (s).p, .n = (s).n})
+#define SEGMENT_TRANSIENT_STR(s)                                                                   \
+    ((struct segment){.p = (s).p, .n = (s).n, .life = SEGMENT_TRANSIENT})
+
+/* For segments that go nowhere. */
+void segments_release(const struct segment *segments, size_t n);
 
 /* FIFO of segments; zeroed is empty. Owned by one loop. */
 struct segment_queue {

@@ -88,17 +88,13 @@ static struct http_header *answer_headers(const struct relay *r, const struct cl
     return out;
 }
 
-static struct segment transient(str s) {
-    return (struct segment){.p = s.p, .n = s.n, .life = SEGMENT_TRANSIENT};
-}
-
 static void pass_drained(struct exchange *x) {
     struct relay *r = x->user;
     client_resume(&r->call);
 }
 
 void answer_pass_on(struct relay *r, const struct client_response *in) {
-    struct segment body = transient(in->body);
+    struct segment body = SEGMENT_TRANSIENT_STR(in->body);
     struct response out = {
         .status = in->status,
         .content_type = http_header_find(in->headers, in->n_headers, STR("content-type")),
@@ -125,11 +121,6 @@ static void answer_container_error(struct relay *r, int code, str body) {
     answer_error(r, code, text);
 }
 
-static void release(struct segment s) {
-    if (s.life == SEGMENT_OWNED)
-        s.release(s.release_arg);
-}
-
 /* Answers a predict: the container's JSON object with the model's names put in at its end. */
 static void answer_predict(struct relay *r, int code, struct segment body) {
     static const char blanks[] = " \t\r\n";
@@ -145,7 +136,7 @@ static void answer_predict(struct relay *r, int code, struct segment body) {
         from++;
     if (!ends_well || from >= s.n || s.p[from] != '{') {
         answer_error(r, 500, STR("the container's answer is not a JSON object"));
-        release(body);
+        segments_release(&body, 1);
         return;
     }
     bool is_empty = from + 1 == s.n;
@@ -166,7 +157,7 @@ static void answer_wrapped(struct relay *r, int code, struct segment body) {
                                   .data = {.p = body.p, .n = body.n}};
     struct error err;
     status st = http_body_write(&text, &http_body, r->is_list, &err);
-    release(body);
+    segments_release(&body, 1);
     if (st != STATUS_OK) {
         buffer_done(&text);
         answer_error(r, 500, str_from_c(err.text));
@@ -192,5 +183,5 @@ void answer_collected(struct relay *r, int code, struct segment body) {
         return;
     }
     answer_container_error(r, code, (str){.p = body.p, .n = body.n});
-    release(body);
+    segments_release(&body, 1);
 }

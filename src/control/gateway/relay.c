@@ -180,10 +180,6 @@ static bool take_retry(struct relay *r) {
 
 /* --- the call's events --- */
 
-static struct segment transient(str s) {
-    return (struct segment){.p = s.p, .n = s.n, .life = SEGMENT_TRANSIENT};
-}
-
 /* A busy replica's answer is worth another attempt, if there is one left: the last is passed on. */
 static bool asks_for_another(struct relay *r, int code) {
     return r->kind != RELAY_CONTROL && code == 503 && r->model->n_backends > 1 &&
@@ -208,7 +204,7 @@ static void on_response(struct client_call *call, const struct client_response *
     str type = http_header_find(in->headers, in->n_headers, STR("content-type"));
     r->answer_type = str_copy(&r->x->arena, type);
     if (in->is_complete) {
-        answer_collected(r, in->status, transient(in->body));
+        answer_collected(r, in->status, SEGMENT_TRANSIENT_STR(in->body));
     } else {
         r->status = in->status;
         r->answer.size_max = ANSWER_SIZE_MAX;
@@ -227,7 +223,7 @@ static void on_body(struct client_call *call, str bytes) {
     if (r->wants_again)
         return;
     if (!relay_is_collected(r)) {
-        struct segment s = transient(bytes);
+        struct segment s = SEGMENT_TRANSIENT_STR(bytes);
         if (exchange_write(r->x, &s, 1) > STREAM_QUEUE_MAX)
             client_pause(call);
     } else if (buffer_append_str(&r->answer, bytes, NULL) != STATUS_OK) {

@@ -177,17 +177,6 @@ struct birth {
     int listen_fd, log_fd, null_fd, go_fd;
 };
 
-static void write_decimal(char *to, unsigned value) {
-    char digits[16];
-    int n = 0;
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while (value /= 10);
-    while (n)
-        *to++ = digits[--n];
-    *to = '\0';
-}
-
 static _Noreturn void child_run(struct birth *b) {
     setsid();
     struct sigaction plain = {.sa_handler = SIG_DFL};
@@ -206,7 +195,7 @@ static _Noreturn void child_run(struct birth *b) {
         dup2(log_fd, 2) < 0 || dup2(listen_fd, LISTEN_FD) < 0)
         _exit(EXIT_NOT_STARTED);
     close_range(LISTEN_FD + 1, ~0u, 0);
-    write_decimal(b->listen_pid + sizeof "LISTEN_PID=" - 1, (unsigned)getpid());
+    *str_put_u64(b->listen_pid + sizeof "LISTEN_PID=" - 1, (uint64_t)getpid()) = '\0';
     union { /* execve takes pointers to what it does not change */
         const char *const *in;
         char *const *out;
