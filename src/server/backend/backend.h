@@ -118,8 +118,8 @@ struct infer_response {
     bool is_last; /* no more responses: the request is the protocol's again */
 };
 
-/* Some requests that run together (a backend may also run them in pieces). run() notes when its inputs were gathered and its outputs
- * began, so that statistics can tell the parts apart. */
+/* Some requests that run together (a backend may also run them in pieces). run() notes when its
+ * inputs were gathered and its outputs began, so that statistics can tell the parts apart. */
 struct infer_batch {
     struct infer_request **requests;
     size_t n;

@@ -1,10 +1,10 @@
 /* chunk.h - in how large pieces a batch is run, learnt from what runs have cost.
  *
  * Whoever batches hopes that an element gets cheaper. With weights larger than the cache it does,
- * and the batch is run whole. Where a piece of it costs an element no more, it is run in pieces: the
- * requests of a piece are answered when the piece is done, their clients come back while the next
- * one runs, and a piece of one request needs no copy. From the whole batch it goes down by halves, a
- * few runs each, as long as that costs nothing; now and then it looks at the whole again.
+ * and the batch is run whole. Where a piece of it costs an element no more, it is run in pieces:
+ * the requests of a piece are answered when the piece is done, their clients come back while the
+ * next one runs, and a piece of one request needs no copy. From the whole batch it goes down by
+ * halves, a few runs each, as long as that costs nothing; now and then it looks at the whole again.
  * Owned by an instance. */
 #ifndef SERVER_BACKEND_CHUNK_H
 #define SERVER_BACKEND_CHUNK_H
@@ -31,9 +31,9 @@ struct chunk_policy {
 /* The most elements that a run of a batch of `n` should have. */
 int64_t chunk_choose(struct chunk_policy *p, int64_t n);
 
-/* The next piece of `whole`, from its request *from, which moves on: in order, of `size_max` elements
- * or one request. Requests that have been cancelled are answered and left out; n is 0 when none is
- * left. Requests are never cut. */
+/* The next piece of `whole`, from its request *from, which moves on: in order, of `size_max`
+ * elements or one request. Requests that have been cancelled are answered and left out; n is 0 when
+ * none is left. Requests are never cut. */
 struct infer_batch chunk_cut(struct infer_batch *whole, size_t *from, int64_t size_max);
 
 /* A run of `n` elements took `ns`. */

@@ -9,10 +9,7 @@
 #include "server/backend/block.h"
 #include "server/backend/chunk.h"
 #include "server/backend/request.h"
-
-/* A team of threads costs tens of microseconds a run. So an instance starts with one thread, and
- * gets its team once the model has shown several times in a row that it needs it. */
-enum { SOLO_RUN_NS_MAX = 300 * NS_PER_US, SLOW_RUNS_BEFORE_TEAM = 4 };
+#include "server/backend/solo.h"
 
 struct backend_model {
     struct engine *engine;
@@ -24,8 +21,8 @@ struct backend_instance {
     struct backend_model *model;
     struct session *session;
     unsigned n_threads; /* of `session` */
-    int64_t run_ns;     /* of the last run; while n_slow > 0 what its thread computed */
-    unsigned n_slow;    /* runs in a row that took too long for one thread */
+    struct solo_policy solo;
+    int64_t cpu_ns; /* of the last run, if solo wants it */
     struct chunk_policy chunks;
     struct block_pool *pool;
     size_t *input_index;      /* [spec->n_inputs]: the engine's */
@@ -350,31 +347,27 @@ static void respond_slice(struct backend_instance *i, const struct infer_batch *
 
 static status compute(struct backend_instance *i, struct infer_batch *b, struct block **block,
                       bool *is_in_block, struct error *err) {
-    i->run_ns = 0;
     TRY(set_inputs(i, b, err));
     TRY(place_outputs(i, b, block, err));
     for (size_t k = 0; k < i->spec->n_outputs; k++)
         is_in_block[k] =
             is_wanted(b, k) && is_known(session_output(i->session, i->output_index[k]));
     b->input_end_ns = b->output_start_ns = clock_now(b->clock);
-    int64_t cpu_ns = i->n_slow > 0 ? thread_cpu_ns() : 0;
+    bool wants_cpu = solo_wants_cpu(&i->solo);
+    int64_t cpu_ns = wants_cpu ? thread_cpu_ns() : 0;
     status code = session_run(i->session, err);
     b->output_start_ns = clock_now(b->clock);
-    i->run_ns = i->n_slow > 0 ? thread_cpu_ns() - cpu_ns : b->output_start_ns - b->input_end_ns;
+    i->cpu_ns = wants_cpu ? thread_cpu_ns() - cpu_ns : 0;
     return code;
 }
 
-/* After a run, while nothing of the session is in use. The first slow run is told by the clock on the
- * wall, the next ones by what the thread computed: on a busy machine a quick run may wait long. */
-static void consider_team(struct backend_instance *i) {
-    if (i->n_threads == i->model->n_threads)
-        return;
-    i->n_slow = i->run_ns > SOLO_RUN_NS_MAX ? i->n_slow + 1 : 0;
-    if (i->n_slow < SLOW_RUNS_BEFORE_TEAM)
+/* After a run of `run_ns`, while nothing of the session is in use. */
+static void consider_team(struct backend_instance *i, int64_t run_ns) {
+    if (i->n_threads == i->model->n_threads || !solo_note(&i->solo, run_ns, i->cpu_ns))
         return;
     struct session_options options = {.n_threads = i->model->n_threads};
     struct session *team;
-    i->n_slow = 0;
+    i->solo = (struct solo_policy){0};
     if (session_new(&team, i->model->engine, &options, NULL) != STATUS_OK)
         return; /* no more threads to be had: it goes on alone, and asks again */
     session_free(i->session);
@@ -407,9 +400,10 @@ static void run_piece(struct backend_instance *i, struct infer_batch *whole,
     }
     if (block)
         block_unref(block);
-    if (code == STATUS_OK)
-        chunk_note(&i->chunks, piece->n_elements, input_ns + infer_ns);
-    consider_team(i);
+    if (code != STATUS_OK)
+        return;
+    chunk_note(&i->chunks, piece->n_elements, input_ns + infer_ns);
+    consider_team(i, infer_ns);
 }
 
 static void run(struct backend_instance *i, struct infer_batch *b) {

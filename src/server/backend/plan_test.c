@@ -1,5 +1,5 @@
-/* The backend's own functions are looked at from within: its pieces follow from measured times, which
- * a test sets. */
+/* The backend's own functions are looked at from within: its pieces follow from measured times,
+ * which a test sets. */
 #include "server/backend/plan.c"
 
 #include <unistd.h>

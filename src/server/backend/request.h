@@ -1,6 +1,7 @@
 /* request.h - holds a request to its model's description, with Triton's texts.
  *
- * Source of checks, order and texts: Triton 2.51 (core infer_request.cc, as answered on the wire). */
+ * Source of checks, order and texts: Triton 2.51 (core infer_request.cc, as answered on the
+ * wire). */
 #ifndef SERVER_BACKEND_REQUEST_H
 #define SERVER_BACKEND_REQUEST_H
 
