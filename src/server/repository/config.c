@@ -76,7 +76,7 @@ status config_fill(struct arena *a, model_config *c, const char *folder_name,
         return error_set(err, STATUS_INVALID_ARGUMENT, "unexpected platform type '%s' for %s",
                          c->platform, c->name);
     if (!known && !has(c->backend) && !version_dir)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
+        return error_set(err, STATUS_FAILED_PRECONDITION,
                          "at least one version must be available under the version policy of "
                          "model '%s'",
                          c->name);
@@ -259,6 +259,27 @@ status config_check_groups(const model_config *c, struct error *err) {
     return STATUS_OK;
 }
 
+/* Tags become labels of every metric of the model, and must not spoil the others' lines. */
+static status check_tags(const model_config *c, struct error *err) {
+    size_t size = 0;
+    for (size_t i = 0; i < c->n_metric_tags; i++) {
+        const char *key = c->metric_tags[i]->key, *k = key;
+        while (*k == '_' || (*k >= '0' && *k <= '9') || ((*k | 32) >= 'a' && (*k | 32) <= 'z'))
+            k++;
+        if (*k || k == key)
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "metric_tags of model '%s': key \"%s\" must consist of letters, "
+                             "digits and _ to be a label",
+                             c->name, key);
+        size += strlen(key) + strlen(c->metric_tags[i]->value);
+    }
+    if (size > METRIC_TAGS_SIZE_MAX)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "metric_tags of model '%s' are %zu bytes, limit %d", c->name, size,
+                         METRIC_TAGS_SIZE_MAX);
+    return STATUS_OK;
+}
+
 status config_check(const model_config *c, struct error *err) {
     if (c->max_batch_size < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
@@ -286,6 +307,7 @@ status config_check(const model_config *c, struct error *err) {
                              "does not take",
                              c->input[i]->name, c->name, c->backend);
     TRY(check_batching(c, err));
+    TRY(check_tags(c, err));
     return config_check_effects(c, err);
 }
 

@@ -1,7 +1,8 @@
 /* config.h - config.pbtxt from the file to what the server acts on: defaults, rules, auto-complete.
  *
- * Source: Triton's model_config.proto and its model configuration pages. A configuration and everything in it
- * lives in one arena. The order is read, fill, normalize, complete, normalize, check. */
+ * Source: Triton's model_config.proto and its model configuration pages. A configuration and
+ * everything in it lives in one arena. The order is read, fill, normalize, complete, normalize,
+ * check. */
 #ifndef SERVER_REPOSITORY_CONFIG_H
 #define SERVER_REPOSITORY_CONFIG_H
 

@@ -32,31 +32,9 @@ static status check_tensors(const model_config *c, struct error *err) {
     return STATUS_OK;
 }
 
-/* Tags become labels of every metric of the model, and must not spoil the others' lines. */
-static status check_tags(const model_config *c, struct error *err) {
-    size_t size = 0;
-    for (size_t i = 0; i < c->n_metric_tags; i++) {
-        const char *key = c->metric_tags[i]->key, *k = key;
-        while (*k == '_' || (*k >= '0' && *k <= '9') || ((*k | 32) >= 'a' && (*k | 32) <= 'z'))
-            k++;
-        if (*k || k == key)
-            return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "metric_tags of model '%s': key \"%s\" must consist of letters, "
-                             "digits and _ to be a label",
-                             c->name, key);
-        size += strlen(key) + strlen(c->metric_tags[i]->value);
-    }
-    if (size > METRIC_TAGS_SIZE_MAX)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "metric_tags of model '%s' are %zu bytes, limit %d", c->name, size,
-                         METRIC_TAGS_SIZE_MAX);
-    return STATUS_OK;
-}
-
 status config_check_effects(const model_config *c, struct error *err) {
     static const char form[] = "model '%s' has %s: this server does not load foreign code";
     TRY(check_tensors(c, err));
-    TRY(check_tags(c, err));
     if (c->model_operations && c->model_operations->n_op_library_filename)
         return error_set(err, STATUS_UNIMPLEMENTED, form, c->name,
                          "model_operations.op_library_filename");

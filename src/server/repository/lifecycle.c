@@ -74,7 +74,8 @@ static bool has_version(const struct model *m) {
 }
 
 /* Loads from `folder`, the model's own or one of files that came with the request. False: something
- * of it failed, and `err` says what; *is_structural: before a version was looked at. What was
+ * of it failed, and `err` says what; *is_structural: before a version was looked at (then
+ * FAILED_PRECONDITION: there is none). What was
  * loaded before stays where its successor fails. */
 static bool load_model(struct repository *r, struct model *m, const char *folder, str config_json,
                        bool *is_structural, struct error *err) {
@@ -225,7 +226,7 @@ static void run_load(struct repository *r, struct job *j) {
         return;
     }
     char text[sizeof err.text + 256];
-    is_structural = is_structural && !strstr(err.text, "version policy");
+    is_structural = is_structural && err.code != STATUS_FAILED_PRECONDITION; /* no version */
     if (is_structural)
         snprintf(text, sizeof text, "failed to load '%s', failed to poll from model repository",
                  j->name);

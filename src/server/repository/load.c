@@ -132,7 +132,7 @@ status model_versions_find(const struct repository_options *o, const char *folde
                     err));
     *n = apply_policy(c->version_policy, *out, *n);
     if (*n == 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT,
+        return error_set(err, STATUS_FAILED_PRECONDITION,
                          "at least one version must be available under the version policy of "
                          "model '%s'",
                          name);

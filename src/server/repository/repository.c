@@ -97,6 +97,9 @@ status repository_start(struct repository *r, const char *const *names, size_t n
             ++*n_failed;
         }
     }
+    if (is_all && n == 0)
+        log_warn("repository", "there is no model; a model is DIR/NAME/1/model.onnx", "folder=%s",
+                 r->options.n_paths ? r->options.paths[0] : "");
     *n_failed += repository_load_models(r, models, n);
     free(models);
     mutex_lock(&r->lock);
