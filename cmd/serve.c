@@ -349,6 +349,7 @@ static status fill(struct serve_options *s, bool is_triton, struct error *err) {
     *s = (struct serve_options){.load_models = o.load_models.items,
                                 .n_load_models = o.load_models.n,
                                 .server_id = o.id,
+                                .log_file = o.log_file,
                                 .http = {.fd = (int)o.http_fd},
                                 .metrics = {.fd = (int)o.metrics_fd},
                                 .vertex = {.fd = -1},

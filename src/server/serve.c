@@ -256,6 +256,7 @@ static status listen_all(struct serve *s, const struct serve_options *o, struct 
 
 static void service_init(struct serve *s, const struct serve_options *o) {
     s->service.server_id = o->server_id;
+    s->service.log_file = o->log_file;
     s->service.is_strict_readiness = o->is_strict_readiness;
     s->service.input_size_max = o->input_size_max ? o->input_size_max : INPUT_SIZE_MAX;
     s->service.predict_route = str_from_c(o->predict_route);

@@ -17,6 +17,7 @@ struct serve_options {
     const char *const *load_models;       /* model control explicit */
     size_t n_load_models;
     const char *server_id;
+    const char *log_file; /* that stderr goes to, for who asks; NULL: none */
     struct serve_listen http, metrics, vertex;
     const char *predict_route, *health_route, *default_model; /* NULL: none */
     int n_loops;                                              /* 0: one a core */
@@ -25,8 +26,9 @@ struct serve_options {
     int64_t exit_timeout_ms;
 };
 
-/* Loads the models and starts to listen. Borrows the options' texts until serve_stop(). Prints Triton's table of models to stderr. The error is
- * the text that Triton ends with: "creating server: Internal - failed to load all models". */
+/* Loads the models and starts to listen. Borrows the options' texts until serve_stop(). Prints
+ * Triton's table of models to stderr. The error is the text that Triton ends with:
+ * "creating server: Internal - failed to load all models". */
 NODISCARD status serve_start(struct serve **out, const struct serve_options *o, struct error *err);
 
 /* Stops listening, lets requests finish (at most exit_timeout_ms), unloads. */

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "codec/json.h"
+#include "codec/json_writer.h"
 #include "server/protocol/infer_json.h"
 #include "server/protocol/route.h"
 
@@ -170,13 +172,20 @@ void kserve_unload(struct route_call *c, struct exchange *x) {
 }
 
 void kserve_logging(struct route_call *c, struct exchange *x) {
-    (void)c;
     struct error err = {0};
     struct buffer *b = service_scratch(x);
-    status code = buffer_printf(b, &err, "%s",
-                                "{\"log_file\":\"\",\"log_info\":true,\"log_warning\":true,"
-                                "\"log_error\":true,\"log_verbose_level\":0,"
-                                "\"log_format\":\"default\"}");
+    log_level level = log_get_level();
+    struct json_writer w;
+    json_writer_init(&w, b, &err);
+    json_begin_object(&w);
+    json_member_string(&w, "log_file", str_from_c(c->service->log_file));
+    json_member_bool(&w, "log_info", level >= LOG_INFO);
+    json_member_bool(&w, "log_warning", level >= LOG_WARN);
+    json_member_bool(&w, "log_error", true);
+    json_member_i64(&w, "log_verbose_level", level >= LOG_DEBUG);
+    json_member_string(&w, "log_format", STR("default"));
+    json_end_object(&w);
+    status code = json_writer_finish(&w);
     reply_json(x, code, b, &err);
 }
 

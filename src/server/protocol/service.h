@@ -19,6 +19,7 @@ enum {
 struct service {
     struct repository *repository;
     const char *server_id;
+    const char *log_file; /* NULL: stderr */
     bool is_strict_readiness;
     size_t input_size_max;
     _Atomic bool is_draining; /* readiness says no */
