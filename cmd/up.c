@@ -146,6 +146,8 @@ static status listen_public(struct up *u, const struct net_address *address, int
     while ((st = net_listen(&u->public_fd, address, err)) == STATUS_ALREADY_EXISTS &&
            now_ms() < deadline)
         usleep(STEP_MS * 1000);
+    if (st == STATUS_ALREADY_EXISTS)
+        return error_wrap(err, st, "another program has the address; choose one by --listen");
     TRY(st);
     struct net_address real;
     TRY(net_address_of_socket(&real, u->public_fd, err));

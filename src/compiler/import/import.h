@@ -32,9 +32,10 @@ struct import_options {
 };
 
 /* Reads `m` into a new graph that lives in `a` and borrows from `m`, which must live as long.
- * INVALID_ARGUMENT: what ONNX forbids, or a shape that does not fit. UNIMPLEMENTED: operators, types or
- * features that we lack; `report` (may be NULL) then gets one line for every such node: operator,
- * opset, node name, operand types as far as they are known, and what can be done about it. */
+ * INVALID_ARGUMENT: what ONNX forbids, or a shape that does not fit. UNIMPLEMENTED: operators,
+ * types or features that we lack; `report` (may be NULL) then gets one line for every such node:
+ * operator, opset, node name, operand types as far as they are known, and what can be done about
+ * it. */
 NODISCARD status import_onnx(struct graph **out, struct arena *a, struct onnx_model *m,
                              const struct import_options *options, struct buffer *report,
                              struct error *err);

@@ -4,6 +4,8 @@
 
 #include "compiler/import/importer.h"
 
+enum { NAMES_SHOWN_SIZE = 200 /* bytes, of inputs in an error */ };
+
 /* A symbol that --shape gives a number. */
 struct binding {
     str symbol;
@@ -97,8 +99,8 @@ static str clean_name(struct importer *im, str name) {
     return (str){.p = p, .n = name.n};
 }
 
-/* The symbol of `param`, or one of its own for each dim without a name. Different ones stay different,
- * though their names be cleaned to the same. */
+/* The symbol of `param`, or one of its own for each dim without a name. Different ones stay
+ * different, though their names be cleaned to the same. */
 static dim symbol_of(struct importer *im, str input, size_t axis, str param) {
     str own = str_format(im->scratch, "%.*s.dim_%zu", STR_ARG(input), axis);
     str key =
@@ -176,11 +178,17 @@ status import_inputs(struct importer *im, struct scope *s) {
             result = bind(im, v, &bindings);
     }
     for (size_t i = 0; i < im->options->n_shapes && result == STATUS_OK; i++) {
-        str name = im->options->shapes[i].input;
-        if (!map_get(&seen, name) || map_get(&s->values, name))
-            result = error_set(im->err, STATUS_INVALID_ARGUMENT,
-                               "--shape names \"%.*s\", which is not an input of the model",
-                               STR_ARG(name));
+        str name = im->options->shapes[i].input, inputs = STR("");
+        if (map_get(&seen, name) && !map_get(&s->values, name))
+            continue;
+        for (size_t k = 0; k < graph->n_inputs && inputs.n < NAMES_SHOWN_SIZE; k++)
+            if (!map_get(&s->values, graph->inputs[k].name))
+                inputs = str_format(im->scratch, "%.*s %.*s", STR_ARG(inputs),
+                                    STR_ARG(graph->inputs[k].name));
+        result =
+            error_set(im->err, STATUS_INVALID_ARGUMENT,
+                      "--shape names \"%.*s\", which is not an input of the model; inputs:%.*s",
+                      STR_ARG(name), STR_ARG(inputs));
     }
     map_done(&seen);
     TRY(result);

@@ -163,7 +163,8 @@ TEST(given_shapes_that_do_not_fit_are_refused) {
         struct import_shape shape;
         const char *want;
     } cases[] = {
-        {{.input = STR("w"), .rank = 1, .dims = {1}}, "which is not an input of the model"},
+        {{.input = STR("w"), .rank = 1, .dims = {1}},
+         "which is not an input of the model; inputs: "},
         {{.input = STR("x"), .rank = 1, .dims = {1}}, "has 1 dimensions, the model says 2"},
         {{.input = STR("x"), .rank = 2, .dims = {1, 4}}, "the model fixes it to 3"},
     };
