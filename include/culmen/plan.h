@@ -114,7 +114,8 @@ CULMEN_API culmen_status culmen_plan_load_memory(struct culmen_plan **out, const
 /* Sessions that are still open keep what they need of the plan. */
 CULMEN_API void culmen_plan_free(struct culmen_plan *plan); /* NULL is fine */
 
-/* The model's inputs and outputs, in its order; NULL past the end. They live as long as the plan. */
+/* The model's inputs and outputs, in its order; NULL past the end. They live as long as the
+ * plan. */
 CULMEN_API size_t culmen_plan_n_inputs(const struct culmen_plan *plan);
 CULMEN_API size_t culmen_plan_n_outputs(const struct culmen_plan *plan);
 CULMEN_API const struct culmen_io *culmen_plan_input(const struct culmen_plan *plan, size_t i);

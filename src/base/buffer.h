@@ -24,8 +24,9 @@ struct buffer {
  * NULL when there is no memory (never aborts). */
 void *buffer_alloc(size_t size);
 
-/* The bytes are not needed any more: whole pages among them go back to the system at once. They may be
- * part of an allocation, whose owner still frees it, or of a mapped file, which can be read again. */
+/* The bytes are not needed any more: whole pages among them go back to the system at once. They may
+ * be part of an allocation, whose owner still frees it, or of a mapped file, which can be read
+ * again. */
 void buffer_discard(void *p, size_t size);
 
 /* Makes room for `more` bytes after n. RESOURCE_EXHAUSTED: over size_max, or no memory. */

@@ -13,7 +13,8 @@
  * (over out->size_max). The error names the path. */
 NODISCARD status file_read(struct buffer *out, const char *path, struct error *err);
 
-/* A read-only private mapping of a regular file (INVALID_ARGUMENT of anything else); an empty file gives size 0 and p "". */
+/* A read-only private mapping of a regular file (INVALID_ARGUMENT of anything else); an empty
+ * file gives size 0 and p "". */
 struct file_map {
     const char *p;
     size_t size;

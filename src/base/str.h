@@ -56,7 +56,8 @@ char *str_put_u64(char *to, uint64_t value);
  * of a hostile file's names) and what is no UTF-8 become '?', line ends and tabs a space. */
 void str_make_printable(char *p, size_t n);
 
-/* Bytes of the character that `s`, which is not empty, begins with; 0: not printable in that sense. */
+/* Bytes of the character that `s`, which is not empty, begins with; 0: not printable in that
+ * sense. */
 size_t str_printable_size(str s);
 
 /* A copy of `s` in `a` that is printable in that sense. */

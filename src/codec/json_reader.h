@@ -98,8 +98,8 @@ bool json_next_element(struct json_reader *r); /* false: ] or error */
 bool json_read_null(struct json_reader *r);
 bool json_read_bool(struct json_reader *r, bool *out);
 
-/* `text` may be NULL. A number of any type that is larger than any FP64 is an error here already, as
- * it is where json_skip() passes over it. */
+/* `text` may be NULL. A number of any type that is larger than any FP64 is an error here already,
+ * as it is where json_skip() passes over it. */
 bool json_read_number(struct json_reader *r, struct number *out, str *text);
 bool json_read_i64(struct json_reader *r, int64_t *out);
 bool json_read_u64(struct json_reader *r, uint64_t *out);

@@ -1,11 +1,10 @@
 /* json_tensor.h - tensors in JSON, straight between the text and the memory of their dtype.
  *
- * Numbers keep KServe's and Triton's habits: NaN, Infinity and -Infinity are read and written
- * bare, a number too large for its float type becomes infinity, but one that no FP64 holds is an
- * error. An integer that does not fit its type, or has a point, is an error, too. FP32 is read and
- * written exactly (number.h); FP16 and BF16 go through FP32. BOOL is true and false; a BYTES element
- * is a string, or {"b64": "..."} as Vertex AI has it. Errors stick to the reader as in
- * json_reader.h. */
+ * Numbers keep KServe's and Triton's habits: NaN, Infinity and -Infinity are read and written bare,
+ * a number too large for its float type becomes infinity, but one that no FP64 holds is an error.
+ * An integer that does not fit its type, or has a point, is an error, too. FP32 is read and written
+ * exactly (number.h); FP16 and BF16 go through FP32. BOOL is true and false; a BYTES element is a
+ * string, or {"b64": "..."} as Vertex AI has it. Errors stick to the reader as in json_reader.h. */
 #ifndef CODEC_JSON_TENSOR_H
 #define CODEC_JSON_TENSOR_H
 

@@ -1,4 +1,5 @@
-/* number_run_internal.h - the fast ways of number_run.c; only where isa_host() is ISA_AVX2 or more. */
+/* number_run_internal.h - the fast ways of number_run.c; only where isa_host() is ISA_AVX2 or
+ * more. */
 #ifndef CODEC_NUMBER_RUN_INTERNAL_H
 #define CODEC_NUMBER_RUN_INTERNAL_H
 

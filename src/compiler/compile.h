@@ -49,16 +49,16 @@ struct compile_options {
 
 struct compiled;
 
-/* INVALID_ARGUMENT: no ONNX model, or one that breaks ONNX's rules; UNIMPLEMENTED: something that we
- * lack: compiled_diagnostics() then has a line for every node concerned. *out is set in any
+/* INVALID_ARGUMENT: no ONNX model, or one that breaks ONNX's rules; UNIMPLEMENTED: something that
+ * we lack: compiled_diagnostics() then has a line for every node concerned. *out is set in any
  * case, and the caller frees it. */
 NODISCARD status compile_model(struct compiled **out, const char *path,
                                const struct compile_options *options, struct error *err);
 void compiled_free(struct compiled *c);
 DEFINE_CLEANUP(struct compiled, compiled_free)
 
-/* What the caller does with the plan is a phase of the report too: begins it, and ends the one before.
- * NULL: the last has ended. */
+/* What the caller does with the plan is a phase of the report too: begins it, and ends the one
+ * before. NULL: the last has ended. */
 void compiled_begin_phase(struct compiled *c, const char *name);
 
 const struct plan *compiled_plan(const struct compiled *c);

@@ -1,4 +1,5 @@
-/* engine_internal.h - what the files of the engine share: the opened plan, the session, a binding. */
+/* engine_internal.h - what the files of the engine share: the opened plan, the session, a
+ * binding. */
 #ifndef ENGINE_ENGINE_INTERNAL_H
 #define ENGINE_ENGINE_INTERNAL_H
 

@@ -1,7 +1,7 @@
 /* fixture.h - a small plan built by hand, for the engine's tests.
  *
- * y = flatten(relu(x + w)), x [n, 2, 2] with n from 1 to 8; `same` is x; `where` is nonzero(y), whose
- * size depends on the data. */
+ * y = flatten(relu(x + w)), x [n, 2, 2] with n from 1 to 8; `same` is x; `where` is nonzero(y),
+ * whose size depends on the data. */
 #ifndef ENGINE_FIXTURE_H
 #define ENGINE_FIXTURE_H
 

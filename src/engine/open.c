@@ -1,4 +1,5 @@
-/* open.c - opening a plan: its kernels are found, asked whether they accept their steps, prepared. */
+/* open.c - opening a plan: its kernels are found, asked whether they accept their steps,
+ * prepared. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -35,7 +35,8 @@ const struct kernel *kernel_find(str name) {
     return NULL;
 }
 
-/* Levels from AVX512_BF16 on add nothing but BF16: without it they only tie a plan to newer CPUs. */
+/* Levels from AVX512_BF16 on add nothing but BF16: without it they only tie a plan to newer
+ * CPUs. */
 static bool has_bf16(const struct kernel_call *c) {
     for (size_t i = 0; i < c->n_in; i++)
         if (c->in[i] && c->in[i]->dtype == DTYPE_BF16)

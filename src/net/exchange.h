@@ -43,7 +43,8 @@ struct exchange {
     size_t n_headers;
     int64_t content_length; /* -1: not told (chunked, or no body) */
 
-    /* The body that exchange_collect() collected. It lives, like the arena, until the last byte of the response is on its way: a response may borrow from it. */
+    /* The body that exchange_collect() collected. It lives, like the arena, until the last byte of
+     * the response is on its way: a response may borrow from it. */
     str body;
 
     /* Memory with the life of the exchange. Calls deferred with arena_defer() run when it is

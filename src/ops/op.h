@@ -34,8 +34,8 @@ struct op_value {
     int8_t rank; /* -1: not known */
     dim dims[TENSOR_RANK_MAX];
 
-    /* Elements of a small tensor (row-major), each a number, an expression or DIM_UNKNOWN; NULL when
-     * nothing is known. Floats too, where they are whole: exporters compute sizes in them. */
+    /* Elements of a small tensor (row-major), each a number, an expression or DIM_UNKNOWN; NULL
+     * when nothing is known. Floats too, where they are whole: exporters compute sizes in them. */
     const dim *contents;
     size_t n_contents;
 
@@ -80,8 +80,8 @@ op_id op_find(str domain, str name); /* OP_NONE: unknown; "ai.onnx" equals "" */
 NODISCARD status op_infer(const struct op_call *call, struct error *err);
 
 /* The elements of an input as dims, from contents or constant; single ones may be DIM_UNKNOWN, as
- * floats are that are not whole. Numbers that are no dims (INT64_MAX: "to the end") come as the nearest one that is.
- * False: nothing is known, or there are more than OP_CONTENTS_MAX. */
+ * floats are that are not whole. Numbers that are no dims (INT64_MAX: "to the end") come as the
+ * nearest one that is. False: nothing is known, or there are more than OP_CONTENTS_MAX. */
 bool op_ints(const struct op_call *call, size_t input, const dim **out, size_t *n);
 
 #endif

@@ -26,8 +26,8 @@ struct window {
     int64_t pad_begin[WINDOW_AXES_MAX], pad_end[WINDOW_AXES_MAX];
 };
 
-/* Reads kernel_shape (or takes `size`, [n], when it is not NULL), strides, pads, dilations, auto_pad,
- * ceil_mode as ONNX has them. INVALID_ARGUMENT: wrong counts or values. */
+/* Reads kernel_shape (or takes `size`, [n], when it is not NULL), strides, pads, dilations,
+ * auto_pad, ceil_mode as ONNX has them. INVALID_ARGUMENT: wrong counts or values. */
 NODISCARD status window_read(struct window *w, const struct attr_list *attrs, int n,
                              const int64_t *size, struct error *err);
 

@@ -24,7 +24,8 @@ struct reader {
 status plan_damaged(struct error *err, const char *section, uint64_t offset, const char *what,
                     const char *wanted, uint64_t found);
 
-/* The section as records of `record` bytes, at most `max`; their number in *n. NULL: *err is set. */
+/* The section as records of `record` bytes, at most `max`; their number in *n. NULL: *err is
+ * set. */
 const void *plan_records(const struct reader *r, plan_section type, size_t record, uint64_t max,
                          uint32_t *n, struct error *err);
 

@@ -112,16 +112,18 @@ struct graph *graph_new(struct arena *a); /* lives until arena_release(a) */
 struct value *graph_value(struct graph *g, str name);
 struct value *graph_find(const struct graph *g, str name); /* NULL: no such value */
 
-/* Constants of at most so many bytes are aligned for their dtype; of larger ones value_data() says. */
+/* Constants of at most so many bytes are aligned for their dtype; of larger ones value_data()
+ * says. */
 #define GRAPH_ALIGNED_SIZE ((size_t)64 << 10)
 
 /* A constant that borrows t->data until the graph ends. Its dtype, rank, dims and, when small
  * and of an integer type, contents follow from the tensor. */
 struct value *graph_constant(struct graph *g, str name, const struct tensor *t);
 
-/* The elements of a constant, aligned for their dtype. Model files hold weights at odd addresses and
- * constants are views of them; whoever reads numbers gets a copy, made at the first call, that lives
- * as long as the graph. NULL: no memory for it. Bytes alone can be had from info.constant->data. */
+/* The elements of a constant, aligned for their dtype. Model files hold weights at odd addresses
+ * and constants are views of them; whoever reads numbers gets a copy, made at the first call, that
+ * lives as long as the graph. NULL: no memory for it. Bytes alone can be had from
+ * info.constant->data. */
 const void *value_data(const struct value *v);
 bool value_is_aligned(const struct value *v);
 

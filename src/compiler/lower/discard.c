@@ -1,7 +1,8 @@
-/* discard.c - constants leave memory when the plan has them: a model of 400 MB would otherwise be there
- * as the pages of its file, as weights that passes have changed, and as packed weights.
+/* discard.c - constants leave memory when the plan has them: a model of 400 MB would otherwise be
+ * there as the pages of its file, as weights that passes have changed, and as packed weights.
  *
- * Constants may share their bytes (views with other dims), so what counts is where the bytes lie. */
+ * Constants may share their bytes (views with other dims), so what counts is where the bytes
+ * lie. */
 #include "compiler/lower/lower_internal.h"
 
 enum { DISCARD_SIZE_MIN = 1 << 16 }; /* bytes; below, pages are shared with others */

@@ -80,8 +80,8 @@ static bool is_convertible(const struct node *n) {
     return true;
 }
 
-/* Weights: Conv [M, C/g, KH, KW] -> [M, KH, KW, C/g]; ConvTranspose [C, M, KH, KW] -> [C, KH, KW, M]:
- * the same move. A 1-d kernel gets KH = 1. */
+/* Weights: Conv [M, C/g, KH, KW] -> [M, KH, KW, C/g]; ConvTranspose [C, M, KH, KW] -> [C, KH, KW,
+ * M]: the same move. A 1-d kernel gets KH = 1. */
 static status convert_weights(struct value **out, struct graph *g, struct node *n,
                               struct error *err) {
     struct value *w = n->in[1];

@@ -180,8 +180,8 @@ static status fold_node(struct graph *g, struct node *n, size_t *room) {
     return STATUS_OK;
 }
 
-/* A small integer tensor whose elements are all known, though its operands are not: Shape of a static
- * tensor and what follows from it. */
+/* A small integer tensor whose elements are all known, though its operands are not: Shape of a
+ * static tensor and what follows from it. */
 static status fold_contents(struct graph *g, struct value *v, struct error *err) {
     const struct op_value *info = &v->info;
     int64_t dims[TENSOR_RANK_MAX];

@@ -1,9 +1,10 @@
 /* fuse_attention.c - softmax(scale q k^T + mask) v over heads becomes Attention.
  *
- * Exporters differ in where they scale, how they split heads, turn k and cut a joint q, k, v. So the
- * operands of the two products are traced backwards with a name for each axis: Transposes move the names, a
- * scalar product joins the scale, Gather and Squeeze of a Split pick a part, until a Reshape is
- * found that splits the columns of a [B, S, C] tensor. What that tensor is no longer matters. */
+ * Exporters differ in where they scale, how they split heads, turn k and cut a joint q, k, v. So
+ * the operands of the two products are traced backwards with a name for each axis: Transposes move
+ * the names, a scalar product joins the scale, Gather and Squeeze of a Split pick a part, until a
+ * Reshape is found that splits the columns of a [B, S, C] tensor. What that tensor is no longer
+ * matters. */
 #include <string.h>
 
 #include "compiler/passes/match.h"

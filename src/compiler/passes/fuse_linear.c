@@ -1,4 +1,5 @@
-/* fuse_linear.c - MatMul and Gemm with constant weights become Linear; three of one operand become one. */
+/* fuse_linear.c - MatMul and Gemm with constant weights become Linear; three of one operand become
+ * one. */
 #include <string.h>
 
 #include "compiler/passes/match.h"

@@ -1,9 +1,9 @@
 /* fuse_onehot.c - the product of a one-hot matrix with constant weights is a choice of their rows.
  *
- * Exporters of JAX and TensorFlow write an embedding as Cast(ids == [0 .. K-1]) W + b: K times the work
- * and a matrix of zeroes that is larger than all other activations. Here row i of W + b is gathered. An id
- * outside 0 .. K-1 gives a row of zeroes there, so ids are clipped to -1 .. K, and the last two rows
- * of the table (Gather counts -1 from its end) are b. */
+ * Exporters of JAX and TensorFlow write an embedding as Cast(ids == [0 .. K-1]) W + b: K times the
+ * work and a matrix of zeroes that is larger than all other activations. Here row i of W + b is
+ * gathered. An id outside 0 .. K-1 gives a row of zeroes there, so ids are clipped to -1 .. K, and
+ * the last two rows of the table (Gather counts -1 from its end) are b. */
 #include <math.h>
 #include <string.h>
 
@@ -42,8 +42,8 @@ static struct value *one_hot_ids(const struct value *x, int64_t count) {
     return NULL;
 }
 
-/* [K + 2, N]: w + bias, and twice the bias alone. *out NULL: a number that is not finite is in w, which a
- * product spreads to all rows. */
+/* [K + 2, N]: w + bias, and twice the bias alone. *out NULL: a number that is not finite is in w,
+ * which a product spreads to all rows. */
 static status make_table(struct value **out, struct graph *g, const struct node *linear,
                          struct error *err) {
     const struct tensor *t = linear->in[1]->info.constant;

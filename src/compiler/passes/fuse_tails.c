@@ -1,8 +1,8 @@
 /* fuse_tails.c - what follows a product, into the product: bias, activation, residual; a sum into
  * the Norm that reads it.
  *
- * ops/fused.h: y = activation(sum + bias) scale + shift + residual, or activation(sum + bias + residual)
- * scale + shift. */
+ * ops/fused.h: y = activation(sum + bias) scale + shift + residual, or activation(sum + bias +
+ * residual) scale + shift. */
 #include "compiler/passes/activation.h"
 #include "compiler/passes/match.h"
 #include "compiler/passes/passes.h"
@@ -45,8 +45,8 @@ static void fuse_activation(struct graph *g, struct node *n) {
     absorb(g, product, n);
 }
 
-/* A scalar factor or summand behind the activation, such as the learned scales of PP-LCNet. A product
- * whose residual comes last cannot take it. */
+/* A scalar factor or summand behind the activation, such as the learned scales of PP-LCNet. A
+ * product whose residual comes last cannot take it. */
 static void fuse_scale(struct graph *g, struct node *n) {
     struct value *rest;
     float c;

@@ -23,8 +23,9 @@ struct passes_options {
     FILE *print_to;
 };
 
-/* Runs all passes that apply. A pass's failure is wrapped with its name. INVALID_ARGUMENT: the model is
- * wrong, or `disable` or `print_after` names no pass. INTERNAL: a pass left a broken graph. */
+/* Runs all passes that apply. A pass's failure is wrapped with its name. INVALID_ARGUMENT: the
+ * model is wrong, or `disable` or `print_after` names no pass. INTERNAL: a pass left a broken
+ * graph. */
 NODISCARD status passes_run(struct graph *g, const struct passes_options *o, struct error *err);
 
 /* Name of pass i, from 0 until NULL. */

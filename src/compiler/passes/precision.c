@@ -45,8 +45,8 @@ static int64_t n_weights(const struct node *product) {
     return value_is_constant(w) ? tensor_n_elements(w->info.constant) : INT64_MAX;
 }
 
-/* A product of one pixel's channels, as in the gates that a global pool feeds: it reads so little that F32
- * costs nothing, and an error there scales whole channels. */
+/* A product of one pixel's channels, as in the gates that a global pool feeds: it reads so little
+ * that F32 costs nothing, and an error there scales whole channels. */
 static bool is_gate(const struct node *n) {
     const struct value *x = n->in[0];
     return n->op == OP_Conv2d && x->info.rank == 4 && x->info.dims[1] == 1 &&
@@ -66,8 +66,8 @@ static bool is_depthwise(const struct node *n) {
            n->in[1]->info.dims[0] == n->in[0]->info.dims[3] && n->in[1]->info.dims[3] == 1;
 }
 
-/* A small product whose result is an output, as the head of a segmentation is. What it rounds, nothing
- * averages out, and behind a sigmoid it is an error of the logarithm. */
+/* A small product whose result is an output, as the head of a segmentation is. What it rounds,
+ * nothing averages out, and behind a sigmoid it is an error of the logarithm. */
 static bool is_output_layer(const struct narrowing *p, const struct node *n) {
     return is_product(n->op) && n->op != OP_Attention && n_weights(n) <= OUTPUT_WEIGHTS_MAX &&
            n->out[0]->id < p->capacity && !p->wishes[n->out[0]->id].is_inner;
@@ -195,7 +195,8 @@ static status narrow_constant(struct value **out, struct graph *g, const struct 
     const struct tensor *t = v->info.constant;
     struct value *made;
     TRY(graph_constant_copy(&made, g, DTYPE_BF16, t->dims, t->rank, NULL, err));
-    /* Piece by piece: weights lie at odd addresses, and a copy of all of them is not worth its memory. */
+    /* Piece by piece: weights lie at odd addresses, and a copy of all of them is not worth its
+     * memory. */
     enum { PIECE = 1024 };
     float piece[PIECE];
     const char *from = t->data;

@@ -1,4 +1,5 @@
-/* simplify.c - one rule an operator: nodes that change nothing go, equal meanings get one spelling. */
+/* simplify.c - one rule an operator: nodes that change nothing go, equal meanings get one
+ * spelling. */
 #include <string.h>
 
 #include "compiler/passes/match.h"

@@ -17,8 +17,8 @@ struct sink {
 NODISCARD status sink_finish(const struct sink *s, struct node *made,
                              const struct permutation *after, struct error *err);
 
-/* The axes of `n`, from operand `input` or the attribute. False: not known, or out of range. *axes is
- * NULL when there are none. */
+/* The axes of `n`, from operand `input` or the attribute. False: not known, or out of range. *axes
+ * is NULL when there are none. */
 bool read_axes(const struct node *n, size_t input, int rank, const int64_t **axes, size_t *n_axes,
                struct arena *a);
 

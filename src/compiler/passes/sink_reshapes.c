@@ -1,4 +1,5 @@
-/* sink_reshapes.c - a Reshape that only merges or splits leading axes moves behind what works on rows.
+/* sink_reshapes.c - a Reshape that only merges or splits leading axes moves behind what works on
+ * rows.
  *
  * Exporters flatten [B, S, K] to [B * S, K] around each Gemm. Once such a Reshape stands behind the
  * Linear, the next one undoes it; products, activations and residual sums then meet again. */
@@ -18,7 +19,8 @@ static struct value *unflattened(const struct value *v) {
     return source;
 }
 
-/* The operands of `n` on sources instead of their reshapes. False: n does not work on rows alone. */
+/* The operands of `n` on sources instead of their reshapes. False: n does not work on rows
+ * alone. */
 static bool operands_of(const struct node *n, struct value **in) {
     struct activation_match a;
     for (uint32_t i = 0; i < n->n_in; i++)

@@ -1,4 +1,5 @@
-/* sink_rules.c - Transpose past operators with several tensors, with axes in operands, with windows. */
+/* sink_rules.c - Transpose past operators with several tensors, with axes in operands, with
+ * windows. */
 #include "compiler/passes/sink_internal.h"
 
 #include <string.h>

@@ -215,7 +215,8 @@ static status transpose_to_reshape(struct graph *g, struct node *n, struct error
     return STATUS_OK;
 }
 
-/* Transpose(Reshape(Transpose(x [B, HW, C]) [B, C, HW]) [B, C, H, W]) to [B, H, W, C] is a Reshape of x. */
+/* Transpose(Reshape(Transpose(x [B, HW, C]) [B, C, HW]) [B, C, H, W]) to [B, H, W, C] is a Reshape
+ * of x. */
 static status hoist_split(struct graph *g, struct node *n, bool *moved, struct error *err) {
     static const struct permutation to_nhwc = {.rank = 4, .axis = {0, 2, 3, 1}},
                                     swap = {.rank = 3, .axis = {0, 2, 1}};

@@ -137,7 +137,8 @@ static str resource_of(str path) {
     return verb > slash ? str_slice(path, 0, (size_t)verb) : path;
 }
 
-/* What calls take, and what Google's front end takes with any call and that changes nothing here. */
+/* What calls take, and what Google's front end takes with any call and that changes nothing
+ * here. */
 static const char *const parameters[] = {
     "allDeploymentStates",
     "endpointId",

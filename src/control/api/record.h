@@ -22,10 +22,10 @@
 #define DEPLOYMENT_DEPLOYED    "DEPLOYED"    /* it is in its endpoint */
 #define DEPLOYMENT_UNDEPLOYING "UNDEPLOYING" /* out of its endpoint; its operation is open */
 
-/* A deployment's other members: "deployedModel" (DeployedModel), "operation" (the open one's
- * name), "trafficSplit" (what the endpoint's becomes, "0" being this one; absent: stays),
- * "n" (replicas), "generation", "modelName", "modelDisplayName", "versionId", "artifactPath", "containerSpec", "deadline" (wall
- * clock, ns). */
+/* A deployment's other members: "deployedModel" (DeployedModel), "operation" (the open one's name),
+ * "trafficSplit" (what the endpoint's becomes, "0" being this one; absent: stays), "n" (replicas),
+ * "generation", "modelName", "modelDisplayName", "versionId", "artifactPath", "containerSpec",
+ * "deadline" (wall clock, ns). */
 
 str record_key(struct arena *a, const char *kind, str name); /* "endpoints/NAME" */
 str record_key_deployment(struct arena *a, str endpoint, str id);

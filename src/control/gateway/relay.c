@@ -1,4 +1,5 @@
-/* relay.c - one request on its way through the gateway: to which replica, when, and whether again. */
+/* relay.c - one request on its way through the gateway: to which replica, when, and whether
+ * again. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -80,8 +80,8 @@ const struct table_endpoint *table_find(const struct table *t, str name);
 /* A model by weight; NULL: none takes traffic. */
 const struct table_model *table_pick_model(struct backends *b, const struct table_endpoint *e);
 
-/* The best ready backend that is not in tried[0..n_tried), ejected ones only when there is no other,
- * waiting ones only when none is ready; NULL: all were tried or there is none. */
+/* The best ready backend that is not in tried[0..n_tried), ejected ones only when there is no
+ * other, waiting ones only when none is ready; NULL: all were tried or there is none. */
 struct backend *table_pick_backend(struct backends *b, const struct table_model *m,
                                    struct backend *const *tried, size_t n_tried, int64_t now_ns);
 

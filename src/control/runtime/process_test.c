@@ -224,7 +224,8 @@ TEST(process_backs_off_from_a_replica_that_never_gets_ready) {
     fixture_done(&f);
 }
 
-/* What was ready a moment ago does not crash at its start: one kill more is no reason to wait long. */
+/* What was ready a moment ago does not crash at its start: one kill more is no reason to wait
+ * long. */
 TEST(process_restarts_at_once_what_was_killed_before_it_was_ready_again) {
     struct fixture f;
     fixture_init(&f);

@@ -1,4 +1,5 @@
-/* compare.c - comparisons of F32, I32 and I64 with broadcasting, and Cast of integers and BOOL to F32. */
+/* compare.c - comparisons of F32, I32 and I64 with broadcasting, and Cast of integers and BOOL to
+ * F32. */
 #include "kernels/kernel.h"
 
 /* The common shape of two operands, neighbours merged where both allow it. */

@@ -1,8 +1,9 @@
 /* ref_internal.h - what the reference kernels share. For the files of kernels/ref only.
  *
- * They favour plainness: thread 0 does all the work (but for what is done element by element), elements of any dtype are widened to one of
- * four types (f32, f64, i64, u64), worked on, and narrowed again. They trust nothing: the dims of
- * operands are checked against each other before a byte is read. */
+ * They favour plainness: thread 0 does all the work (but for what is done element by element),
+ * elements of any dtype are widened to one of four types (f32, f64, i64, u64), worked on, and
+ * narrowed again. They trust nothing: the dims of operands are checked against each other before a
+ * byte is read. */
 #ifndef KERNELS_REF_REF_INTERNAL_H
 #define KERNELS_REF_REF_INTERNAL_H
 

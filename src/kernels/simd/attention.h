@@ -1,9 +1,9 @@
 /* attention.h - softmax(scale q k^T + mask) v for each head (template; see README).
  *
- * A thread takes whole heads: it packs k^T and v once, then goes through the queries in strips whose
- * scores stay in the cache. Keys at the end that the mask shuts out for all queries (the padding of a
- * batch) are left out. Rows of q are read where they lie in the joint tensor. Probabilities
- * are not divided by their sum before the second product but after it. */
+ * A thread takes whole heads: it packs k^T and v once, then goes through the queries in strips
+ * whose scores stay in the cache. Keys at the end that the mask shuts out for all queries (the
+ * padding of a batch) are left out. Rows of q are read where they lie in the joint tensor.
+ * Probabilities are not divided by their sum before the second product but after it. */
 #ifndef KERNELS_SIMD_ATTENTION_H
 #define KERNELS_SIMD_ATTENTION_H
 
@@ -124,7 +124,8 @@ SIMD_INLINE vf attention_score(const float *s, const float *mask, vf scale, vf b
     return vf_fma(vf_load(s), scale, m);
 }
 
-/* Turns scores [sk] into e^(score - max), rounded to bf16 at `weights` or in place; returns their sum. */
+/* Turns scores [sk] into e^(score - max), rounded to bf16 at `weights` or in place; returns their
+ * sum. */
 SIMD_INLINE float attention_softmax(const struct attention *a, float *s, const float *mask,
                                     uint16_t *weights) {
     vf scale = vf_set(a->scale), max = vf_set(-INFINITY), total = vf_set(0);
@@ -226,9 +227,10 @@ static float attention_longest(const struct attention *a, const char *rows, int6
     return longest;
 }
 
-/* The keys of a head up to the last that can have any weight. Masks let in with 0 and shut out with -1e4
- * (older exports), -1e9, -FLT_MAX or less; how far scores can be apart is known from the lengths of q and k, and
- * e^-100 of the largest weight is less than FP32 sums keep. Queries with masks of their own: all keys. */
+/* The keys of a head up to the last that can have any weight. Masks let in with 0 and shut out with
+ * -1e4 (older exports), -1e9, -FLT_MAX or less; how far scores can be apart is known from the
+ * lengths of q and k, and e^-100 of the largest weight is less than FP32 sums keep. Queries with
+ * masks of their own: all keys. */
 static int64_t attention_keys(const struct attention *a, const char *q, int64_t n_q, const char *k,
                               int64_t b, int64_t h) {
     static const float negligible = -100;

@@ -1,4 +1,5 @@
-/* conv2d.h - Conv2d over [B, H, W, C] as a product of matrices without im2col (template; see README).
+/* conv2d.h - Conv2d over [B, H, W, C] as a product of matrices without im2col (template; see
+ * README).
  *
  * The rows of the left matrix are output pixels: a tile reads each row at its pixel's address plus
  * the offset of a tap. Since neighbours in a row of the image are neighbours in memory, the taps of

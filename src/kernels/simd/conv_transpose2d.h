@@ -1,11 +1,11 @@
 /* conv_transpose2d.h - ConvTranspose2d as SH * SW plain convolutions (template; see README).
  *
- * Output pixels whose row and column leave the same rest by the strides (a phase) meet the same taps of
- * the window, at fixed distances from a pixel of the input: for each phase it is a convolution with
- * stride 1, whose results lie SW pixels apart. Weights are packed phase by phase.
+ * Output pixels whose row and column leave the same rest by the strides (a phase) meet the same
+ * taps of the window, at fixed distances from a pixel of the input: for each phase it is a
+ * convolution with stride 1, whose results lie SW pixels apart. Weights are packed phase by phase.
  *
- * Where windows neither overlap nor leave gaps (a window as large as the strides, no padding) all phases
- * are one product with KH * KW * M columns, whose rows are then laid side by side. */
+ * Where windows neither overlap nor leave gaps (a window as large as the strides, no padding) all
+ * phases are one product with KH * KW * M columns, whose rows are then laid side by side. */
 #ifndef KERNELS_SIMD_CONV_TRANSPOSE2D_H
 #define KERNELS_SIMD_CONV_TRANSPOSE2D_H
 
@@ -70,7 +70,8 @@ static bool deconv_meets(int64_t phase, int64_t pad, int64_t i, int64_t dilation
     return d % stride == 0;
 }
 
-/* The number of taps of a phase; their offsets in the padded image go to `taps` unless it is NULL. */
+/* The number of taps of a phase; their offsets in the padded image go to `taps` unless it is
+ * NULL. */
 static int64_t deconv_taps(const struct deconv *p, int64_t py, int64_t px, int64_t *taps) {
     const struct window *g = &p->g;
     int64_t n = 0, di, dj;

@@ -1,9 +1,9 @@
 /* depthwise.h - Conv2d with one channel a group (template; see README).
  *
  * Work goes by vectors of channels. The rows of the image that the window lies on are copied to a
- * ring of strips [PW, VL] of F32, with zeros where the padding is: they stay in the L1 cache, an element
- * is widened once, and no pixel is a border case. Along a row, neighbouring windows share what they
- * load, and the weights of 3 x 3 and 5 x 5 stay in registers. Weights are packed as F32
+ * ring of strips [PW, VL] of F32, with zeros where the padding is: they stay in the L1 cache, an
+ * element is widened once, and no pixel is a border case. Along a row, neighbouring windows share
+ * what they load, and the weights of 3 x 3 and 5 x 5 stay in registers. Weights are packed as F32
  * [KH * KW, C]. */
 #ifndef KERNELS_SIMD_DEPTHWISE_H
 #define KERNELS_SIMD_DEPTHWISE_H

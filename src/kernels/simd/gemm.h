@@ -8,8 +8,8 @@
  *
  * A tile keeps TILE_ROWS x TILE_COLS sums in registers while it runs over K, reading the rows of x
  * where they are: no packing of x. A long K is cut into spans whose sums start at zero and are then
- * added up: the rounding of a sum grows with the root of the number of its terms. The bias comes last, for the
- * same reason: a large one, as batch normalisation gives, would round every term. */
+ * added up: the rounding of a sum grows with the root of the number of its terms. The bias comes
+ * last, for the same reason: a large one, as batch normalisation gives, would round every term. */
 #ifndef KERNELS_SIMD_GEMM_H
 #define KERNELS_SIMD_GEMM_H
 
@@ -90,8 +90,8 @@ struct gemm {
 /* f32; and bf16, by VDPBF16PS or by widening. */
 extern const struct tile_kind LEVEL(tile_f32), LEVEL(tile_bf16);
 
-/* f32 times bf16 that are widened a panel at a time: for levels that cannot multiply bf16 this costs
- * what f32 costs, with half the weights to read. */
+/* f32 times bf16 that are widened a panel at a time: for levels that cannot multiply bf16 this
+ * costs what f32 costs, with half the weights to read. */
 extern const struct tile_kind LEVEL(tile_wide);
 
 /* The kind for x and w of these dtypes: equal, or F32 and BF16. */
@@ -113,7 +113,8 @@ void LEVEL(gemm_run)(const struct gemm *g, int64_t m0, int64_t m1, int64_t n0, i
  * then streams its own weights), else blocks of rows. */
 void LEVEL(gemm_share)(const struct gemm *g, int64_t m, const struct kernel_team *t);
 
-/* The tail alone: sums [rows][cols] (row step `sums_step` floats) for columns n0 ... of rows m0 ... */
+/* The tail alone: sums [rows][cols] (row step `sums_step` floats) for columns n0 ... of rows m0
+ * ... */
 void LEVEL(tail_run)(const struct tail *t, const float *sums, int64_t sums_step, int64_t m0,
                      int64_t rows, int64_t n0, int64_t cols);
 

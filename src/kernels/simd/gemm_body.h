@@ -10,8 +10,8 @@
 /* Rows of x that are multiplied with all panels before the next rows: they stay in L2 or L3. */
 enum { GEMM_ROWS_MAX = 64 * TILE_ROWS };
 
-/* A span of F32 products: so many steps along K at most and at least. Sums of bf16 products go without:
- * their operands have lost more. */
+/* A span of F32 products: so many steps along K at most and at least. Sums of bf16 products go
+ * without: their operands have lost more. */
 enum { SPAN_MAX = 128, SPAN_MIN = 48, SPAN_TAPS_MAX = 256 };
 
 /* The tail of a row of `cols` sums; `kind` is a constant. */
@@ -156,8 +156,8 @@ static bool tile_aim(struct tile *tile, const struct tail *t, const struct tile_
     return true;
 }
 
-/* Cuts the taps of t into spans of equal size, whose taps go to `taps`, and lets each be added up in
- * `total`. Leaves t as it is where K is short or no such size divides it. */
+/* Cuts the taps of t into spans of equal size, whose taps go to `taps`, and lets each be added up
+ * in `total`. Leaves t as it is where K is short or no such size divides it. */
 static void tile_cut(struct tile *t, const struct gemm *g, int64_t *taps, float *total) {
     int64_t steps = t->k_size / g->kind->size, n = (steps + SPAN_MAX - 1) / SPAN_MAX;
     while (steps % n && steps / n > SPAN_MIN)

@@ -78,8 +78,9 @@ static inline bool image_window_is_plain(const struct attr_list *attrs) {
 
 enum { IMAGE_SLACK = 64 }; /* zero bytes after a padded image: a run rounded up ends there */
 
-/* Copies rows [from, to) of the padded image: row r of `out` [ph, pw, c] is row r - top of the image
- * x [h, w, c], shifted by `left` pixels; what lies outside is zero. The copy that ends with the last row adds the slack. */
+/* Copies rows [from, to) of the padded image: row r of `out` [ph, pw, c] is row r - top of the
+ * image x [h, w, c], shifted by `left` pixels; what lies outside is zero. The copy that ends with
+ * the last row adds the slack. */
 static inline void image_pad(const struct window *g, const char *x, char *out, int64_t pw,
                              int64_t ph, int64_t from, int64_t to) {
     int64_t pixel = g->c * g->size, row = pw * pixel, left = g->left < pw ? g->left : pw;

@@ -22,8 +22,8 @@ static inline void pool_clip(int64_t start, int64_t k, int64_t d, int64_t size, 
     *to = *to < k ? *to : k;
 }
 
-/* The sum of pixels j0 .. j1 - 1 of one row of a window, channels at `at` of the first; n are there.
- * Short chains of additions keep the sum of a large window exact to a few units. */
+/* The sum of pixels j0 .. j1 - 1 of one row of a window, channels at `at` of the first; n are
+ * there. Short chains of additions keep the sum of a large window exact to a few units. */
 SIMD_INLINE vf pool_row(bool is_bf16, const void *x, int64_t at, int64_t step, int64_t pixels,
                         int64_t n) {
     vf sum[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};

@@ -55,7 +55,8 @@ struct bench {
 
 static const char *filter = "";
 
-/* Runs the best kernel of this machine and prints a line; frees the operands. Returns microseconds. */
+/* Runs the best kernel of this machine and prints a line; frees the operands. Returns
+ * microseconds. */
 static double bench_run(struct bench *b, const char *layer) {
     const struct tensor *ins[4];
     struct tensor *outs[1] = {&b->out[0]};

@@ -460,8 +460,8 @@ TEST(linear_multiplies_any_shape_with_any_tail) {
             check_linear(shapes[i][0], shapes[i][1], shapes[i][2], variant % 64);
 }
 
-/* All terms have one sign and the bias takes their sum away again: chains of thousands of additions,
- * or a bias that is there from the start, would lose 5e-5. */
+/* All terms have one sign and the bias takes their sum away again: chains of thousands of
+ * additions, or a bias that is there from the start, would lose 5e-5. */
 TEST(linear_keeps_its_accuracy_over_a_long_sum) {
     enum { K = 3072, N = 70 };
     struct check c = {.op = OP_Linear,

@@ -1,8 +1,8 @@
 /* queue.h - the requests that wait for one model version, and which of them run together next.
  *
- * Triton's dynamic batcher with its priorities and queue policies as a function of the queue and the
- * time, evaluated when an instance is free: what Triton has already bound to a batch ahead of an
- * instance does not exist here. No threads, no clock: the scheduler owns it under its lock. */
+ * Triton's dynamic batcher with its priorities and queue policies as a function of the queue and
+ * the time, evaluated when an instance is free: what Triton has already bound to a batch ahead of
+ * an instance does not exist here. No threads, no clock: the scheduler owns it under its lock. */
 #ifndef SERVER_SCHEDULER_QUEUE_H
 #define SERVER_SCHEDULER_QUEUE_H
 

@@ -31,7 +31,8 @@
 #define PANEL_3 PANEL_2 "vmovups 128(%%rsi),%%zmm2\n"
 #define PANEL_4 PANEL_3 "vmovups 192(%%rsi),%%zmm3\n"
 
-/* In the shape of ROW_x: the sums start at zero; the panel's vectors, by then the bias, are added. */
+/* In the shape of ROW_x: the sums start at zero; the panel's vectors, by then the bias, are
+ * added. */
 #define ZERO(a)                        "vpxord %%zmm" a ",%%zmm" a ",%%zmm" a "\n"
 #define ZERO_1(op, row, t, a, b, c, d) ZERO(a)
 #define ZERO_2(op, row, t, a, b, c, d) ZERO(a) ZERO(b)
